@@ -1,0 +1,1 @@
+"""From measurements and limits to the number of users at which an integration point breaks."""

@@ -1,0 +1,1 @@
+"""Reach the systems: one connector a kind of system, behind one seam."""

@@ -1,0 +1,1 @@
+"""What was promised: contracts, integration points and the scale that production asks."""

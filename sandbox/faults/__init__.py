@@ -1,0 +1,1 @@
+"""The fault proxy: puts faults between a client and any real server."""

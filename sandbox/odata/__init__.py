@@ -1,0 +1,1 @@
+"""An OData service to practise on."""

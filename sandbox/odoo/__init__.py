@@ -1,0 +1,1 @@
+"""An Odoo server to practise on."""
