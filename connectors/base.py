@@ -373,7 +373,11 @@ class Writable(Protocol):
     """Records can be written, found again and removed. Every call requires `session.writes_allowed`."""
 
     def write(
-        self, object: str, records: Sequence[Mapping[str, Any]], *, key: str | None = None  # noqa: A002
+        self,
+        object: str,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        key: str | None = None,  # noqa: A002
     ) -> Sequence[WriteOutcome]:
         """Create the records, or upsert them by the unique column `key`; one outcome a record, in order."""
         ...
@@ -405,7 +409,10 @@ class DriverText(Protocol):
     """A second opinion on values: the same rows, cast to text by the server."""
 
     def driver_text(
-        self, object: str, columns: Sequence[str], rows: int  # noqa: A002
+        self,
+        object: str,
+        columns: Sequence[str],
+        rows: int,  # noqa: A002
     ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
         """For each column its name and up to `rows` pairs (value as the driver gave it, text as the server has it)."""
         ...

@@ -1,21 +1,21 @@
 """Errors of connectors, classed by what the caller can do about them.
 
-    ConnectorError                 could not look; message says what, where, and `remedy` what to do
-    ├── RetriableError             the same call may succeed later (`retry_after`, seconds, or None)
-    │   ├── UnreachableError       no answer: name, route, refused, reset, timed out
-    │   └── ThrottledError         told to slow down: 429, 503, 'too many connections'
-    ├── QuotaExhausted             a quota is spent; waiting seconds does not help (`resets`, if told)
-    ├── AuthError                  these credentials are not accepted (wrong, expired, locked, MFA asked)
-    ├── AccessError                logged in, but not allowed to see or do this
-    ├── MissingObjectError         the system has no such object or column
-    ├── RejectedError              the system refused the data or the question (a bad record, a bad filter)
-    ├── ProtocolError              an answer that is not what the interface promises (HTML, truncated, looped)
-    ├── FileError                  a file that is not there, not readable, corrupt, encrypted or hostile
-    ├── DriverError                a driver, library or extra that is not installed; remedy names the package
-    ├── SettingsError              an option of this connector is missing, unknown or contradictory
-    └── NotAllowed                 our own policy said no
-        ├── BudgetExceeded         the call budget of the system is spent
-        └── WriteForbidden         a write where none is allowed
+ConnectorError                 could not look; message says what, where, and `remedy` what to do
+├── RetriableError             the same call may succeed later (`retry_after`, seconds, or None)
+│   ├── UnreachableError       no answer: name, route, refused, reset, timed out
+│   └── ThrottledError         told to slow down: 429, 503, 'too many connections'
+├── QuotaExhausted             a quota is spent; waiting seconds does not help (`resets`, if told)
+├── AuthError                  these credentials are not accepted (wrong, expired, locked, MFA asked)
+├── AccessError                logged in, but not allowed to see or do this
+├── MissingObjectError         the system has no such object or column
+├── RejectedError              the system refused the data or the question (a bad record, a bad filter)
+├── ProtocolError              an answer that is not what the interface promises (HTML, truncated, looped)
+├── FileError                  a file that is not there, not readable, corrupt, encrypted or hostile
+├── DriverError                a driver, library or extra that is not installed; remedy names the package
+├── SettingsError              an option of this connector is missing, unknown or contradictory
+└── NotAllowed                 our own policy said no
+    ├── BudgetExceeded         the call budget of the system is spent
+    └── WriteForbidden         a write where none is allowed
 """
 
 from __future__ import annotations
