@@ -61,7 +61,7 @@ class ObjectRef(str):
         return self
 
 
-def filter_of(object: str) -> str | None:  # noqa: A002 - the design's own word
+def filter_of(object: str) -> str | None:
     """The filter of an `ObjectRef`, None of a plain name."""
     return getattr(object, "where", None)
 
@@ -236,7 +236,7 @@ class Connector(ABC):
         """Every ceiling the system reports or its vendor publishes; a handful of metadata calls."""
 
     @abstractmethod
-    def discover(self, object: str) -> TableSchema:  # noqa: A002 - the design's own word
+    def discover(self, object: str) -> TableSchema:
         """The object's columns and key. Raises MissingObjectError."""
 
     def objects(self) -> Sequence[str]:
@@ -244,13 +244,13 @@ class Connector(ABC):
         return ()
 
     @abstractmethod
-    def count(self, object: str) -> Count:  # noqa: A002
+    def count(self, object: str) -> Count:
         """Rows the source says it has (with the filter of an `ObjectRef`)."""
 
     @abstractmethod
     def read(
         self,
-        object: str,  # noqa: A002
+        object: str,
         *,
         columns: Sequence[str] | None = None,
         after: str | None = None,
@@ -305,7 +305,7 @@ class Sql(Protocol):
         """Run one read-only statement (autocommit, never idle in transaction) and return its rows."""
         ...
 
-    def quoted(self, object: str) -> str:  # noqa: A002
+    def quoted(self, object: str) -> str:
         """The object's name, schema-qualified and quoted for this dialect."""
         ...
 
@@ -352,7 +352,7 @@ class Operation:
 class Loadable(Protocol):
     """The system's everyday operations can be run one at a time, as a user would."""
 
-    def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:  # noqa: A002
+    def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
         """The operations by name; `keys` are existing keys to draw from. `write` only where allowed."""
         ...
 
@@ -377,16 +377,16 @@ class Writable(Protocol):
         object: str,
         records: Sequence[Mapping[str, Any]],
         *,
-        key: str | None = None,  # noqa: A002
+        key: str | None = None,
     ) -> Sequence[WriteOutcome]:
         """Create the records, or upsert them by the unique column `key`; one outcome a record, in order."""
         ...
 
-    def find(self, object: str, column: str, values: Sequence[Any]) -> Sequence[Mapping[str, Any]]:  # noqa: A002
+    def find(self, object: str, column: str, values: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
         """All records whose `column` is one of `values`, as the system has them now."""
         ...
 
-    def delete(self, object: str, records: Sequence[Mapping[str, Any]]) -> Sequence[WriteOutcome]:  # noqa: A002
+    def delete(self, object: str, records: Sequence[Mapping[str, Any]]) -> Sequence[WriteOutcome]:
         """Remove records that `find` returned."""
         ...
 
@@ -395,11 +395,11 @@ class Writable(Protocol):
 class Incremental(Protocol):
     """The system can say what changed."""
 
-    def watermark(self, object: str) -> str | None:  # noqa: A002
+    def watermark(self, object: str) -> str | None:
         """The column that moves when a record changes; None where there is none."""
         ...
 
-    def changes(self, object: str, since: str, *, columns: Sequence[str] | None = None) -> Iterator[Page]:  # noqa: A002
+    def changes(self, object: str, since: str, *, columns: Sequence[str] | None = None) -> Iterator[Page]:
         """Pages of records changed at or after `since` (ISO 8601 with zone), ties included."""
         ...
 
@@ -412,7 +412,7 @@ class DriverText(Protocol):
         self,
         object: str,
         columns: Sequence[str],
-        rows: int,  # noqa: A002
+        rows: int,
     ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
         """For each column its name and up to `rows` pairs (value as the driver gave it, text as the server has it)."""
         ...

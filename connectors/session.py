@@ -179,5 +179,5 @@ class Session:
         if not self.writes_allowed:
             raise WriteForbidden(
                 f"{self.system}: {what} was asked for, but nothing may be written here.",
-                remedy="Writes need read_only = false for the environment and the customProperty weighbridge.writes: true.",
+                remedy="Writes need read_only = false here and the contract's customProperty weighbridge.writes: true.",
             )
