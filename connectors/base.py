@@ -52,12 +52,15 @@ Key = tuple[Any, ...]
 class ObjectRef(str):
     """An object's physical name, with the filter that narrows it; a plain `str` is the whole object."""
 
-    __slots__ = ("where",)
+    __slots__ = ("everything", "where")
     where: str | None
+    everything: bool
+    """Deleted and archived records included, where the system keeps them: how a reference's targets are read."""
 
-    def __new__(cls, name: str, where: str | None = None) -> Self:
+    def __new__(cls, name: str, where: str | None = None, *, everything: bool = False) -> Self:
         self = super().__new__(cls, name)
         self.where = where
+        self.everything = everything
         return self
 
 
