@@ -1,0 +1,598 @@
+"""The HTTP seam that the web connectors share: one `HttpClient` a thread, one policy, one set of error words.
+
+`HttpClient.request` sends under the injected `Session` (retry, budget, meter, route) and returns an `Answer`, or
+raises the class of `weighbridge.connectors.errors` that says what the caller can do. `HttpClient.wire` is the
+`requests.Session` underneath, for client libraries that bring their own calls: they get the same policy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Self, cast
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from pydantic import Field, SecretStr, field_validator
+
+from weighbridge.connectors import _wire
+from weighbridge.connectors._wire import NEVER, Adapter, Garbled, Lane, endpoint_of, is_loopback
+from weighbridge.connectors.base import ConnectorOptions
+from weighbridge.connectors.errors import (
+    AccessError,
+    AuthError,
+    ConnectorError,
+    MissingObjectError,
+    ProtocolError,
+    RejectedError,
+    RetriableError,
+    SettingsError,
+    ThrottledError,
+    UnreachableError,
+)
+from weighbridge.connectors.session import Endpoint, Session
+
+__all__ = ["Answer", "HttpClient", "HttpOptions", "parse_retry_after"]
+
+JSON = "application/json"
+LONGEST_WAIT = 86_400.0
+"""Seconds; a Retry-After beyond a day is taken as a day, which no deadline allows: the call fails at once."""
+MOST_CONTAINERS = 2_000_000
+"""Arrays and objects in one answer; 10 MB of `[[],[],...` would otherwise become 300 MB of lists."""
+MOST_HOPS = 5
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_AGENT = "weighbridge"
+
+
+class HttpOptions(ConnectorOptions):
+    """Options that every HTTP connector takes."""
+
+    ca_file: str | None = None
+    """PEM file of a private CA; then only it is trusted."""
+    client_certificate: str | tuple[str, str] | None = None
+    """PEM file with certificate and key, or both as [certificate, key]."""
+    http_proxy: SecretStr | None = None
+    """Proxy for all calls, with its login if it has one; proxies of the environment are not used."""
+    allow_http: bool = False
+    """Allow http:// to another machine: credentials then travel in the clear."""
+    max_response_mb: float = Field(default=64, gt=0)
+    """Largest answer accepted."""
+    answer_timeout: float | None = Field(default=None, gt=0)
+    """Seconds for a whole answer, however it drips; 4 x timeout if not given."""
+
+    @field_validator("http_proxy")
+    @classmethod
+    def _a_proxy_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("http_proxy must be http://[user:password@]host:port")
+        return value
+
+
+class _Received(requests.Response):
+    """A response whose JSON was already read once, inside the attempt that may still be repeated."""
+
+    parsed: Any = None
+    seconds: float = 0.0
+
+    def json(self, **kwargs: Any) -> Any:
+        if self.parsed is not None:
+            return self.parsed
+        return super().json(**kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer with its whole body. `json()` was read when the answer came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    seconds: float = 0.0
+    parsed: Any = None
+
+    def json(self) -> Any:
+        """The body as JSON values; raises ProtocolError where it is none."""
+        if self.parsed is not None or not self.body:
+            return self.parsed
+        try:
+            return _loads(self.body, None)
+        except Garbled as error:
+            raise ProtocolError(f"{_place(self.url)}: {error.message}", remedy=error.remedy) from None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+
+    @property
+    def excerpt(self) -> str:
+        """The first words of the body without markup, for messages."""
+        text = re.sub(r"(?is)<(script|style).*?</\1>|<[^>]{0,500}>", " ", self.text[:4000])
+        return " ".join(text.split())[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the next send is to be treated."""
+
+    operation: str
+    idempotent: bool
+    accept: str
+
+
+Classify = Callable[[Answer], ConnectorError | None]
+Headers = MutableMapping[str, str]
+
+
+class Wire(requests.Session):
+    """A `requests.Session` that sends under our policy; what it raises are connector errors."""
+
+    def __init__(self, session: Session, options: HttpOptions, shared: _Shared) -> None:
+        super().__init__()
+        self.session = session
+        self.trust_env = False
+        self.headers["User-Agent"] = _AGENT
+        self._options = options
+        self._shared = shared
+        proxy = options.http_proxy.get_secret_value() if options.http_proxy else None
+        self._proxy = f"{endpoint_of(proxy).host}:{endpoint_of(proxy).port}" if proxy else None
+        self._adapter = Adapter(session, shared.context, proxy)
+        for old in self.adapters.values():
+            old.close()
+        self.mount("https://", self._adapter)
+        self.mount("http://", self._adapter)
+        self._plan: _Plan | None = None
+        self._renewing = False
+
+    @contextmanager
+    def calling(self, operation: str, *, idempotent: bool = True, accept: str = JSON) -> Iterator[None]:
+        """Name the operation for calls that a client library makes inside the block."""
+        before = self._plan
+        self._plan = _Plan(operation, idempotent, accept)
+        try:
+            yield
+        finally:
+            self._plan = before
+
+    def send(self, request: requests.PreparedRequest, **_kwargs: Any) -> requests.Response:  # type: ignore[override]
+        """Send under the policy; keyword arguments of `requests` are ignored, the options rule."""
+        method = request.method or "GET"
+        plan = self._plan or _Plan("", method in SAFE, "")
+        self._check_target(request)
+        renewed = False
+        for _hop in range(MOST_HOPS + 2):
+            try:
+                response = self._run(request, plan)
+            except AuthError:
+                renew = self._shared.renew
+                if renewed or renew is None or self._renewing:
+                    raise
+                renewed = True
+                self._renew(renew, cast("Headers", request.headers))
+                continue
+            if response.status_code not in (301, 302, 303, 307, 308):
+                return response
+            request = self._follow(request, response)
+        raise ProtocolError(
+            f"{method} {_place(request.url)}: more than {MOST_HOPS} redirects.", remedy="Check the url option."
+        )
+
+    def _renew(self, renew: Callable[[Headers], None], headers: Headers) -> None:
+        self._renewing = True
+        try:
+            renew(headers)
+        finally:
+            self._renewing = False
+        if self._shared.auth is not None:
+            self._shared.auth(headers)
+
+    def _check_target(self, request: requests.PreparedRequest) -> None:
+        try:
+            target = endpoint_of(request.url or "")
+        except ValueError:
+            raise ProtocolError(f"{request.url!r:.80} is not an http(s) address.") from None
+        if target in self._shared.origins:
+            return
+        plain = Endpoint(target.host, target.port, tls=False)
+        if target.tls and plain in self._shared.origins:
+            # A client library that knows only https:// speaks to a practice server on loopback.
+            request.url = "http://" + (request.url or "")[len("https://") :]
+            return
+        known = ", ".join(sorted(f"{o.host}:{o.port}" for o in self._shared.origins))
+        raise ProtocolError(
+            f"the system points to another host, {target.host}:{target.port}; credentials for {known} do not follow.",
+            remedy="If that host is right, set the url option to it; else tell the system's owner about the link.",
+        )
+
+    def _run(self, request: requests.PreparedRequest, plan: _Plan) -> _Received:
+        try:
+            return self.session.run(
+                lambda: self._once(request, plan), operation=plan.operation, idempotent=plan.idempotent
+            )
+        except Garbled as error:
+            raise ProtocolError(error.message, remedy=error.remedy) from error.__cause__
+        except RetriableError as error:
+            if error.retry_after == NEVER:
+                error.retry_after = None
+            raise
+
+    def _once(self, request: requests.PreparedRequest, plan: _Plan) -> _Received:
+        patience = min(self.session.timeout, self._options.timeout)
+        started = time.monotonic()
+        lane = Lane(deadline=started + (self._options.answer_timeout or 4 * patience))
+        _wire.current.lane = lane
+        where = f"{request.method} {_place(request.url)}"
+        try:
+            request.headers["Host"] = urlsplit(request.url or "").netloc.rpartition("@")[2]
+            response = _wire.send(self._adapter, request, timeout=patience)
+            body = _wire.read_body(response, limit=int(self._options.max_response_mb * 1024 * 1024))
+        except ProtocolError as error:
+            raise ProtocolError(f"{where}: {error.message}", remedy=error.remedy) from None
+        except (requests.RequestException, _wire.urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            late = time.monotonic() >= lane.deadline
+            raise _wire.transport_error(error, where, proxy=self._proxy, timeout=patience, late=late) from None
+        finally:
+            self.session.meter.count(sent=lane.sent, received=lane.received)
+        response.__class__ = _Received
+        received: _Received = response  # type: ignore[assignment]  # its class was just set
+        received._content = body  # type: ignore[attr-defined]
+        received._content_consumed = True  # type: ignore[attr-defined]
+        received.seconds = time.monotonic() - started
+        if received.cookies:
+            self.cookies.update(received.cookies)
+        self._judge(received, plan, where)
+        return received
+
+    def _judge(self, received: _Received, plan: _Plan, where: str) -> None:
+        status = received.status_code
+        body = received.content
+        wants_json = "json" in plan.accept
+        if 200 <= status < 300 and wants_json and (body or received.request.method in SAFE) and status != 204:
+            _require_json(received, where)
+            try:
+                received.parsed = _loads(body, self._shared.parse_float)
+            except Garbled as error:
+                raise Garbled(f"{where}: {error.message}", remedy=error.remedy) from None
+        if self._shared.classify is None and status < 300:
+            return
+        answer = _answer(received)
+        error = self._shared.classify(answer) if self._shared.classify else None
+        if error is None and status >= 300:
+            error = status_error(answer, where, idempotent=plan.idempotent)
+        if error is not None:
+            raise self._scrubbed(error)
+
+    def _scrubbed(self, error: ConnectorError) -> ConnectorError:
+        for secret in self._shared.secrets:
+            if secret and secret in error.message:
+                error.message = error.message.replace(secret, "***")
+                error.args = (error.message,)
+        return error
+
+    def _follow(self, request: requests.PreparedRequest, response: requests.Response) -> requests.PreparedRequest:
+        where = f"{request.method} {_place(request.url)}"
+        target = urljoin(request.url or "", response.headers.get("Location", ""))
+        if re.search(r"(?i)login|sign-?in|sso|saml|adfs|oauth2?/authorize|okta|microsoftonline", target):
+            raise _wire.refused_login(where, f"sent on to a sign-in page at {_place(target)} (SSO)")
+        same = False
+        with suppress(ValueError):
+            same = endpoint_of(target) == endpoint_of(request.url or "")
+        if not same or request.method not in SAFE:
+            raise ProtocolError(
+                f"{where}: sent on ({response.status_code}) to {_place(target)}; credentials do not follow.",
+                remedy="Set the url option to the address the system really answers at.",
+            )
+        onward = request.copy()
+        onward.url = target
+        return onward
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What a client and its forks have in common."""
+
+    origins: set[Endpoint]
+    auth: Callable[[Headers], None] | None
+    classify: Classify | None
+    renew: Callable[[Headers], None] | None
+    parse_float: Callable[[str], Any] | None
+    secrets: list[str]
+    certificates: tuple[str | None, str | tuple[str, str] | None]
+    tls: Any = None
+
+    def context(self) -> Any:
+        if self.tls is None:
+            self.tls = _wire.tls_context(*self.certificates)
+        return self.tls
+
+
+class HttpClient:
+    """Requests to one system under one `Session`; use from one thread, `fork` for another.
+
+    `auth(headers)` adds the credentials, to the base address only. `classify(answer)` may turn any answer into an
+    error of the system's own kind before the common reading of its status. `renew(headers)` is called once when an
+    answer says that the login is no longer good (`headers` are those that failed); then `auth` again, and the call
+    is repeated once.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        base_url: str,
+        *,
+        options: HttpOptions | None = None,
+        auth: Callable[[Headers], None] | None = None,
+        classify: Classify | None = None,
+        renew: Callable[[Headers], None] | None = None,
+        parse_float: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.options = options or HttpOptions()
+        self.session = session
+        self.base_url = base_url if base_url.endswith("/") else base_url + "/"
+        certificates = (self.options.ca_file, self.options.client_certificate)
+        self._shared = _Shared(set(), auth, classify, renew, parse_float, [], certificates)
+        self.allow(base_url)
+        self._base = endpoint_of(base_url)
+        self.wire = Wire(session, self.options, self._shared)
+
+    def allow(self, url: str) -> None:
+        """Accept this address's host too (a token server, a login host); its calls get no `auth`."""
+        try:
+            target = endpoint_of(url)
+        except ValueError:
+            raise SettingsError(
+                "the address is not an http(s) URL with a host.", remedy="Write it as https://host/path."
+            ) from None
+        if not target.tls and not is_loopback(target.host) and not self.options.allow_http:
+            raise SettingsError(
+                f"http:// to {target.host} would send credentials in the clear.",
+                remedy="Use https://, or set allow_http = true if this network is trusted.",
+            )
+        if target.tls:
+            self._shared.context()
+        self._shared.origins.add(target)
+
+    def mask(self, *secrets: str | SecretStr | None) -> None:
+        """Never show these words in a message, whatever the system echoes."""
+        for secret in secrets:
+            value = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+            if value and len(value) >= 4 and value not in self._shared.secrets:
+                self._shared.secrets.append(value)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What is dialled before routing: the system, or the proxy in front of it."""
+        if self.options.http_proxy is not None:
+            return endpoint_of(self.options.http_proxy.get_secret_value())
+        return self._base
+
+    def fork(
+        self,
+        session: Session,
+        *,
+        auth: Callable[[Headers], None] | None = None,
+        classify: Classify | None = None,
+        renew: Callable[[Headers], None] | None = None,
+    ) -> Self:
+        """Same address, credentials and TLS context; connections of its own; hooks of its own where given."""
+        other = object.__new__(type(self))
+        other.options, other.base_url, other._base = self.options, self.base_url, self._base
+        other.session = session
+        other._shared = replace(
+            self._shared,
+            auth=auth or self._shared.auth,
+            classify=classify or self._shared.classify,
+            renew=renew or self._shared.renew,
+        )
+        other.wire = Wire(session, self.options, other._shared)
+        other.wire.cookies.update(self.wire.cookies)
+        return other
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        operation: str = "",
+        idempotent: bool | None = None,
+        accept: str = JSON,
+        authenticate: bool = True,
+    ) -> Answer:
+        """Send and return the answer; `url` may be relative to the base. `accept=''` takes any body as it comes.
+
+        A call that is not idempotent (anything but GET, HEAD, OPTIONS unless said) is never sent twice.
+        """
+        address = urljoin(self.base_url, url)
+        sent: dict[str, str] = {"Accept": accept or "*/*", **(headers or {})}
+        if self._shared.auth is not None and authenticate and self._at_home(address):
+            self._shared.auth(sent)
+        method = method.upper()
+        request = self.wire.prepare_request(
+            requests.Request(method, address, params=params, json=json, data=data, headers=sent)
+        )
+        self.wire._plan = _Plan(operation, method in SAFE if idempotent is None else idempotent, accept)
+        try:
+            return _answer(self.wire.send(request))
+        finally:
+            self.wire._plan = None
+
+    def _at_home(self, address: str) -> bool:
+        try:
+            return endpoint_of(address) == self._base
+        except ValueError:
+            return False
+
+    def close(self) -> None:
+        self.wire.close()
+
+
+def _answer(response: Any) -> Answer:
+    return Answer(
+        response.status_code,
+        response.headers,
+        response.content,
+        response.url,
+        getattr(response, "seconds", 0.0),
+        getattr(response, "parsed", None),
+    )
+
+
+def _place(url: str | None) -> str:
+    """Host and path of a URL: its query may hold values, its login a password."""
+    parts = urlsplit(url or "")
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _require_json(received: _Received, where: str) -> None:
+    kind = received.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+    start = received.content[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
+    if "json" in kind or (not kind and not start.startswith(b"<")):
+        return
+    if "html" in kind or start[:1] == b"<":
+        answer = _answer(received)
+        page = answer.text[:20_000].lower()
+        if re.search(r"multi-?factor|two-?factor|\bmfa\b|verification code|authenticator", page):
+            raise _wire.refused_login(where, "answered with a page that asks for a second factor (MFA)")
+        if re.search(r"type=[\"']?password|log ?in|sign[ -]?in|saml|single sign|\bsso\b", page):
+            raise _wire.refused_login(where, f"answered with a login page ({answer.excerpt[:60]!r}), status 200")
+        raise Garbled(
+            f"{where}: answered with an HTML page instead of JSON ({answer.excerpt[:80]!r}).",
+            remedy="Check the url option; a proxy or a maintenance page may stand in between.",
+        )
+    raise Garbled(
+        f"{where}: answered with content type '{kind[:60]}' instead of JSON.",
+        remedy="Check the url option; ask the system's owner what changes the content type on the way.",
+    )
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _loads(body: bytes, parse_float: Callable[[str], Any] | None) -> Any:
+    if len(body) > 1_000_000 and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
+        raise ProtocolError(
+            f"the answer holds more than {MOST_CONTAINERS:,} arrays and objects.", remedy="Ask for smaller pages."
+        )
+    try:
+        if body[:3] == b"\xef\xbb\xbf":
+            body = body[3:]
+        return json.loads(body, parse_float=parse_float, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ProtocolError(
+            "the answer's JSON is nested deeper than any interface promises.",
+            remedy="Tell the system's owner; the answer was not taken in.",
+        ) from None
+    except ValueError as error:
+        what = "empty" if not body.strip() else f"not whole JSON ({str(error)[:80]})"
+        raise Garbled(
+            f"the answer is {what}.", remedy="It is cut or changed on the way; ask the system's owner."
+        ) from None
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header: a number or an HTTP date; None where it is missing or says nothing usable."""
+    if value is None or not (value := value.strip()):
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError):
+            return None
+        if then.tzinfo is None:
+            then = then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    if seconds != seconds:  # not a number
+        return None
+    return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+_BY_ADDRESS = re.compile(
+    r"(?is)\bip\b.{0,80}(not (allowed|permitted|authori[sz]ed)|restrict|blocked|denied|allow-?list|whitelist|range)|"
+    r"(not (allowed|permitted)|restrict|blocked|denied).{0,80}\b(ip|address)\b"
+)
+
+
+def status_error(answer: Answer, where: str, *, idempotent: bool = True) -> ConnectorError | None:
+    """The common reading of an HTTP status that is not success; None for one that is no error."""
+    status = answer.status
+    said = f" The system says: {answer.excerpt}" if answer.excerpt else ""
+    if status in (301, 302, 303, 304, 307, 308):
+        return None
+    if status == 401:
+        return _unauthorised(answer, where, said)
+    if status == 403:
+        if _BY_ADDRESS.search(answer.text[:4000]):
+            return AccessError(
+                f"{where}: refused because of this machine's address (403).{said}",
+                remedy="Ask IT to add this machine's public IP address to the system's allow-list.",
+            )
+        return AccessError(
+            f"{where}: logged in, but not allowed (403).{said}",
+            remedy="Ask the system's owner to give the integration user access to this.",
+        )
+    if status in (404, 410):
+        return MissingObjectError(
+            f"{where}: there is no such thing ({status}).{said}", remedy="Check the name and the url option."
+        )
+    if status == 407:
+        return _wire._stays(
+            UnreachableError(
+                f"{where}: the proxy wants a login of its own (407).",
+                remedy="Ask IT for a proxy account for services; write it as http_proxy = 'http://user:password@...'.",
+            )
+        )
+    if status in (429, 503):
+        wait = parse_retry_after(answer.headers.get("Retry-After"))
+        asked = "" if wait is None else f", asks to wait {wait:.0f} s"
+        return ThrottledError(
+            f"{where}: told to slow down ({status}{asked}).{said}",
+            remedy="Lower the load or ask the system's owner for a higher limit.",
+            retry_after=wait,
+        )
+    if status in (408, 502, 504) or 520 <= status <= 530:
+        wait = parse_retry_after(answer.headers.get("Retry-After"))
+        return RetriableError(
+            f"{where}: the system or a proxy gave up ({status}).{said}",
+            remedy="Passing trouble of the system; ask its owner if it stays.",
+            retry_after=wait,
+        )
+    if status == 500 and idempotent:
+        return RetriableError(
+            f"{where}: the system failed (500).{said}", remedy="Ask the system's owner to look into its log."
+        )
+    if status >= 500 or status in (405, 406, 415, 426):
+        return ProtocolError(
+            f"{where}: the system cannot do this ({status}).{said}",
+            remedy="Look at the system before you send it again; check the url option and the version.",
+        )
+    return RejectedError(f"{where}: the request was refused ({status}).{said}", remedy="Correct what was asked for.")
+
+
+def _unauthorised(answer: Answer, where: str, said: str) -> AuthError:
+    scheme = answer.headers.get("WWW-Authenticate", "").split(" ", 1)[0].lower()
+    if scheme in ("negotiate", "ntlm"):
+        return AuthError(
+            f"{where}: wants a Windows sign-in ({scheme}, 401).",
+            remedy="Ask IT for a service account with basic, OAuth or key login for this interface.",
+        )
+    return AuthError(
+        f"{where}: the credentials are not accepted (401).{said}",
+        remedy="Check the credentials: wrong, expired, locked, or a second factor asked for.",
+    )
