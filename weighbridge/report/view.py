@@ -1,0 +1,238 @@
+"""What every rendering derives from a report in the same way: blockers, their order, the matrix, numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from weighbridge.report.model import CheckReport, PointReport, Report
+
+__all__ = [
+    "STATUS_WORDS",
+    "Blocker",
+    "blockers",
+    "columns",
+    "duration",
+    "first_breaks",
+    "moment",
+    "number",
+    "rung_words",
+    "users_words",
+    "value",
+    "worst_first",
+]
+
+STATUS_WORDS: Mapping[str, str] = {
+    "READY": "Ready",
+    "AT_RISK": "At risk",
+    "BREAKS": "Breaks",
+    "UNKNOWN": "Unknown",
+    "HOLDS": "Holds",
+    "BROKEN": "Broken",
+}
+_ORDER = {"BREAKS": 0, "BROKEN": 0, "AT_RISK": 1, "UNKNOWN": 2, "HOLDS": 3, "READY": 4}
+_RUNGS = ("metadata only", "single reads", "a ramp of users", "bursts", "bursts and writes")
+_CHECK_ORDER = (
+    "connection",
+    "schema",
+    "quality",
+    "completeness",
+    "volume",
+    "freshness",
+    "drift",
+    "legacy",
+    "workbook",
+    "limits",
+    "load",
+    "resilience",
+    "edge_cases",
+    "operations",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One thing that keeps a point from being ready: a finding that breaks, or a check that could not look."""
+
+    point: str
+    check: str
+    kind: str
+    """`break`, `unknown` or `warn`."""
+    code: str
+    cause: str
+    effect: str
+    owner: str
+    remedy: str
+    retest: str
+    users: float | None = None
+    """Where the point's ceiling lies, for the order."""
+
+
+def blockers(report: Report, *, warnings: bool = False) -> list[Blocker]:
+    """Everything that stands between this report and READY: the limiting point first, breaks before unknowns."""
+    owners = {s.id: s.owner for s in report.systems}
+    found: list[Blocker] = []
+    for point in report.points:
+        owner = point.owner or owners.get(point.system, "")
+        for check in point.checks:
+            found += _of_check(point, check, owner, warnings)
+    kinds = {"break": 0, "unknown": 1, "warn": 2}
+    limiting = report.verdict.limiting_point
+
+    def key(b: Blocker) -> tuple[Any, ...]:
+        users = float("inf") if b.users is None else b.users
+        return kinds[b.kind], b.point != limiting, users, b.point, b.check
+
+    return sorted(found, key=key)
+
+
+def _of_check(point: PointReport, check: CheckReport, owner: str, warnings: bool) -> Iterable[Blocker]:
+    wanted = {"break", "warn"} if warnings else {"break"}
+    if check.status == "skipped":
+        return
+    for row in check.findings:
+        if row["severity"] in wanted:
+            yield Blocker(
+                point=point.id,
+                check=check.check,
+                kind=row["severity"],
+                code=row["code"],
+                cause=row["message"],
+                effect=row["business_effect"],
+                owner=owner,
+                remedy=row["remedy"],
+                retest=row["retest"] or point.retest,
+                users=point.safe_users,
+            )
+    if check.status == "unknown":
+        yield Blocker(
+            point=point.id,
+            check=check.check,
+            kind="unknown",
+            code=f"{check.check}.unknown",
+            cause=check.error or check.message or check.reason or "This check could not look.",
+            effect="",
+            owner=owner,
+            remedy=check.remedy or "",
+            retest=point.retest,
+            users=point.safe_users,
+        )
+
+
+def columns(report: Report) -> list[str]:
+    """The checks of the matrix, in the order in which they are asked."""
+    seen = {c.check for p in report.points for c in p.checks} | set(report.run.required_checks)
+    known = [c for c in _CHECK_ORDER if c in seen]
+    return known + sorted(seen - set(known))
+
+
+def worst_first(report: Report) -> list[PointReport]:
+    """The points, the worst status and the lowest ceiling first."""
+
+    def key(point: PointReport) -> tuple[Any, ...]:
+        ceiling = point.safe_users if point.safe_users is not None else point.at_least
+        return _ORDER.get(point.status, 9), float("inf") if ceiling is None else ceiling, point.id
+
+    return sorted(report.points, key=key)
+
+
+def first_breaks(report: Report) -> list[tuple[PointReport, dict[str, Any] | None]]:
+    """Each point with the forecast that decides it (the lowest), the first to break first."""
+    found = [(p, _deciding(p)) for p in report.points]
+
+    def key(item: tuple[PointReport, dict[str, Any] | None]) -> tuple[Any, ...]:
+        point, row = item
+        if point.safe_users == 0:
+            return 0, 0.0, point.id
+        if row is None:
+            return 2, 0.0, point.id
+        known = row["users"] if row["users"] is not None else row["at_least"]
+        return (1, known, point.id) if known is not None else (2, 0.0, point.id)
+
+    return sorted(found, key=key)
+
+
+def _deciding(point: PointReport) -> dict[str, Any] | None:
+    known = [f for f in point.forecast if f["users"] is not None]
+    if known:
+        return min(known, key=lambda f: f["users"])
+    refused = [f for f in point.forecast if f["at_least"] is not None]
+    if refused:
+        return min(refused, key=lambda f: f["at_least"])
+    return point.forecast[0] if point.forecast else None
+
+
+def number(figure: Any, *, unknown: str = "unknown") -> str:
+    """1,234 or 12.5; what is not known says so."""
+    if figure is None:
+        return unknown
+    if isinstance(figure, bool):
+        return "yes" if figure else "no"
+    if isinstance(figure, int):
+        return f"{figure:,}"
+    if isinstance(figure, float):
+        if abs(figure) >= 100 or figure == int(figure):
+            return f"{figure:,.0f}"
+        return f"{figure:.3g}"
+    return str(figure)
+
+
+def users_words(row: Mapping[str, Any] | None) -> str:
+    """`180 [165, 195]`, `at least 40` or `unknown`, from a forecast."""
+    if row is None:
+        return "unknown"
+    if row["users"] is not None:
+        interval = (
+            "" if row["low"] is None or row["high"] is None else f" [{number(row['low'])}, {number(row['high'])}]"
+        )
+        return number(row["users"]) + interval
+    if row["at_least"] is not None:
+        return f"at least {number(row['at_least'])}"
+    return "unknown"
+
+
+def value(item: Any) -> str:
+    """Any value of a finding in one short line."""
+    if item is None:
+        return ""
+    if isinstance(item, (int, float)):
+        return number(item)
+    if isinstance(item, Mapping):
+        return ", ".join(f"{k} {value(v)}" for k, v in item.items())
+    if isinstance(item, (list, tuple)):
+        return ", ".join(value(v) for v in item)
+    return str(item)
+
+
+def moment(text: str | None) -> str:
+    """An ISO time as `2026-11-24 23:01 UTC`; what is no time stays as it is."""
+    if not text:
+        return ""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = at.strftime("%Z") if at.tzinfo else ""
+    return f"{at:%Y-%m-%d %H:%M} {zone}".strip()
+
+
+def duration(start: str | None, end: str | None) -> str:
+    """The time between two ISO times in words, empty where one is missing."""
+    try:
+        seconds = (datetime.fromisoformat(end or "") - datetime.fromisoformat(start or "")).total_seconds()
+    except (TypeError, ValueError):
+        return ""
+    if seconds < 0:
+        return ""
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = round(seconds / size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:.0f} seconds"
+
+
+def rung_words(rung: int) -> str:
+    """The rung of the permission ladder in words."""
+    return f"rung {rung} of 4, {_RUNGS[rung] if 0 <= rung < len(_RUNGS) else 'unknown'}"
