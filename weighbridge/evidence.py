@@ -1,7 +1,7 @@
 """What was seen of each point: made once a run, on first use, kept in the run's folder, and shared by all checks.
 
-`Systems` holds one open connector a system; `PointEvidence` is the `Evidence` of one point. A failed item is remembered:
-each check that needs it ends unknown with that cause, and the system is not asked again.
+`Systems` holds one open connector a system; `PointEvidence` is the `Evidence` of one point. A failed item is
+remembered: each check that needs it ends unknown with that cause, and the system is not asked again.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class PointEvidence:
 
     @property
     def probe(self) -> Probe:
-        return self._once("probe", lambda: self.connector.probe()  # noqa: PLW0108 - opening must happen inside)
+        return self._once("probe", lambda: self.connector.probe())  # noqa: PLW0108 - opening may fail and belongs inside
 
     @property
     def limits(self) -> Sequence[Limit]:

@@ -73,8 +73,7 @@ def point_verdict(
             verdicts.append(("AT_RISK", _first(check, "warn") or f"the check {name} warns"))
         elif check.reason == "waived":
             verdicts.append(("AT_RISK", f"a waiver stands in for the check {name}"))
-    for forecast in forecasts:
-        verdicts.append(_judge(forecast, target, target * headroom))
+    verdicts += [_judge(forecast, target, target * headroom) for forecast in forecasts]
     status = fold(v for v, _ in verdicts) if verdicts else "READY"
     reason = next((why for v, why in verdicts if v == status and why), "every required question was answered well")
     if data_break:
