@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from weighbridge.sandbox.faults.answers import INSTEAD, answer_instead, render
+from weighbridge.sandbox.faults.bulk import WORTH_IT
 from weighbridge.sandbox.faults.flow import Cut, Flow
 from weighbridge.sandbox.faults.journal import path_template
 from weighbridge.sandbox.faults.spec import Fault
@@ -242,13 +243,42 @@ async def _answer(ways: _Ways, request: Message) -> bool:
         keep = await _shaped(ways, ways.shaping[0], request, response)
     else:
         await ways.down(response.raw)
-        async for data in _body(ways.server.reader, response):
+        left = await _handed_over(ways, response) if response.framing == "length" else response.length
+        async for data in _body(ways.server.reader, response, left):
             await ways.down(data)
         keep = response.framing != "close"
     keep = keep and request.keep_alive and response.keep_alive
     if flow is not None and not keep:
         await flow.closing()
     return keep
+
+
+async def _handed_over(ways: _Ways, response: Message) -> int:
+    """Let a large body that no fault touches pass outside Python; returns the bytes still to be relayed."""
+    left = response.length
+    bulk, link = ways.link.line.bulk, ways.link
+    reader, version = ways.server.reader, ways.link.line.version
+    if left < WORTH_IT or ways.down_flow is not None:
+        return left
+    source, target = link.server.transport, link.client.transport
+    source.pause_reading()
+    try:
+        while left > 0 and reader._buffer:  # type: ignore[attr-defined]  # what has been read already goes first
+            data = await reader.read(min(left, READ))
+            await ways.down(data)
+            left -= len(data)
+            source.pause_reading()
+        while left >= WORTH_IT and bulk.possible(source, target) and not reader.at_eof():
+            moved = await bulk.move(source, target, limit=left, stop=lambda: link.done or link.line.version != version)
+            ways.entry["received"] += moved
+            left -= moved
+            if moved == 0 or link.line.version != version:
+                break
+            source.pause_reading()
+    finally:
+        if not source.is_closing():
+            source.resume_reading()
+    return left
 
 
 async def _shaped(ways: _Ways, fault: Fault, request: Message, response: Message) -> bool:
@@ -392,10 +422,10 @@ def _keeps(headers: Headers, version: bytes) -> bool:
     return b"close" not in connection and (version >= b"1.1" or b"keep-alive" in connection)
 
 
-async def _body(reader: asyncio.StreamReader, message: Message) -> AsyncIterator[bytes]:
+async def _body(reader: asyncio.StreamReader, message: Message, left: int | None = None) -> AsyncIterator[bytes]:
     """The body's bytes as they came, chunk framing included; raises IncompleteReadError when it ends early."""
     if message.framing == "length":
-        left = message.length
+        left = message.length if left is None else left
         while left > 0:
             data = await reader.read(min(left, READ))
             if not data:

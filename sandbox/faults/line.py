@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.connectors.session import Endpoint
+from weighbridge.sandbox.faults.bulk import Bulk
 from weighbridge.sandbox.faults.journal import Journal
 from weighbridge.sandbox.faults.link import Link, Side
 from weighbridge.sandbox.faults.spec import Armed, Fault, parse_fault
@@ -47,6 +48,7 @@ class Line:
         self.armed: tuple[Armed, ...] = ()
         self.version = 0
         self.port = 0
+        self.bulk = Bulk()
         self._call = call
         self._server_context = server_context
         self._upstream_context = upstream_context

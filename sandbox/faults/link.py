@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Link"]
 
 QUEUED = 1 << 18
+FULL_READ = 1 << 16
+FULL_READS = 4
 AT_THE_DOOR = ("down", "too_many_connections")
 _HTTP = re.compile(rb"^[A-Z]{3,10} ")
 _PG_STARTUP, _PG_SSL, _PG_GSS = 196608, 80877103, 80877104
@@ -49,6 +51,7 @@ class Side(asyncio.Protocol):
         self.held: deque[bytes | None] = deque()
         self.held_bytes = 0
         self.pump: asyncio.Task[None] | None = None
+        self.full_reads = 0
         self.ended = False
         self.lost = False
 
@@ -110,7 +113,7 @@ class Link:
         self._decided: dict[Armed, bool] = {}
         self._flows: dict[str, tuple[tuple[Fault, ...], Flow | None]] = {}
         self._version = -1
-        self._done = False
+        self.done = False
         self._full = False
         self.ready = asyncio.Event()
         """Set when the system has been reached."""
@@ -120,10 +123,10 @@ class Link:
     def connected(self, side: Side) -> None:
         if side is self.client:
             self.line.accepted(self)
-            if not self._done:
+            if not self.done:
                 self.spawn(self._dial())
             return
-        if self._done:
+        if self.done:
             side.transport.abort()
             return
         self.ready.set()
@@ -139,7 +142,7 @@ class Link:
             self.close(hard=True)
 
     def lost(self, side: Side, *, hard: bool) -> None:
-        if self._done:
+        if self.done:
             return
         if not hard and side is self.server and side.pump is not None:
             return  # held bytes and a slow close are still on their way to the client
@@ -147,9 +150,9 @@ class Link:
 
     def close(self, *, hard: bool) -> None:
         """End both ends; a reset on the client's side when `hard`."""
-        if self._done:
+        if self.done:
             return
-        self._done = True
+        self.done = True
         self.released.set()
         for side in (self.client, self.server):
             if side.transport is not None:
@@ -175,7 +178,7 @@ class Link:
     # --- bytes
 
     def received(self, side: Side, data: bytes | None) -> None:
-        if self._done:
+        if self.done:
             return
         if self.protocol is None:
             self._sniffed(side, data or b"")
@@ -206,7 +209,7 @@ class Link:
     def _forward(self, side: Side, data: bytes | None) -> None:
         """From `side` to its other; at once when no fault is in force there."""
         flow = self._flow("upstream" if side.client else "downstream") if self.line.armed else None
-        if self._done:
+        if self.done:
             return
         if flow is None and side.pump is None:
             self._write(side, data)
@@ -230,6 +233,31 @@ class Link:
             return
         self.entry["sent" if side.client else "received"] += len(data)
         other.transport.write(data)
+        side.full_reads = side.full_reads + 1 if len(data) >= FULL_READ else 0
+        if side.full_reads >= FULL_READS and not self.line.armed and side.pump is None:
+            side.full_reads = 0
+            side.pump = self.spawn(self._hand_over(side))
+
+    async def _hand_over(self, side: Side) -> None:
+        """A stream in full flow passes outside Python until it pauses or faults are planned."""
+        line, version, target = self.line, self.line.version, side.other
+        try:
+            side.transport.pause_reading()
+            await target.writable.wait()
+            while target.transport.get_write_buffer_size() and not self.done:
+                await asyncio.sleep(0.001)
+            moved = 0
+            if not self.done and not side.held and line.bulk.possible(side.transport, target.transport):
+                moved = await line.bulk.move(
+                    side.transport, target.transport, limit=None, stop=lambda: self.done or line.version != version
+                )
+            self.entry["sent" if side.client else "received"] += moved
+        finally:
+            side.pump = None
+            if not side.transport.is_closing():
+                side.transport.resume_reading()
+        if side.held and not self.done:
+            side.pump = self.spawn(self._pump(side))
 
     async def _pump(self, side: Side) -> None:
         try:
