@@ -11,27 +11,11 @@ from types import MappingProxyType
 from weighbridge.checks.base import Check, Code, registered_codes
 from weighbridge.connectors.registry import PluginError
 from weighbridge.errors import UsageProblem
+from weighbridge.names import CHECKS
 
-__all__ = ["BUILT_IN", "GROUP", "PluginError", "check", "check_names", "checks", "codes"]
+__all__ = ["GROUP", "PluginError", "check", "check_names", "checks", "codes"]
 
 GROUP = "weighbridge.checks"
-BUILT_IN = (
-    "connection",
-    "schema",
-    "quality",
-    "completeness",
-    "volume",
-    "freshness",
-    "drift",
-    "legacy",
-    "workbook",
-    "limits",
-    "operations",
-    "load",
-    "resilience",
-    "edge_cases",
-)
-"""The order in which checks run and reports show them: cheap ones first, the heavy and the writing last."""
 
 
 @cache
@@ -48,7 +32,7 @@ def _entry_points() -> Mapping[str, metadata.EntryPoint]:
 def check_names() -> tuple[str, ...]:
     """Names of every installed check, built-in ones first and in their order; imports none of them."""
     found = _entry_points()
-    return (*(n for n in BUILT_IN if n in found), *sorted(n for n in found if n not in BUILT_IN))
+    return (*(n for n in CHECKS if n in found), *sorted(n for n in found if n not in CHECKS))
 
 
 @cache

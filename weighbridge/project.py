@@ -320,12 +320,12 @@ class Project:
         except ValidationError as error:
             problems += _complaints(error, EnvironmentSettings, f"{where}.")
             return None
-        if policy.capacity_factor is not None or policy.production_like:
-            if not (policy.declared_by and policy.declared_on):
-                problems.append(
-                    f"{where}: production_like and capacity_factor need declared_by and declared_on, "
-                    "so that the report can say who answers for them and since when"
-                )
+        transfers = policy.capacity_factor is not None or policy.production_like
+        if transfers and not (policy.declared_by and policy.declared_on):
+            problems.append(
+                f"{where}: production_like and capacity_factor need declared_by and declared_on, "
+                "so that the report can say who answers for them and since when"
+            )
         if environment != "sandbox":
             for key in sorted(SECRET_KEYS & options.keys()):
                 if not is_reference(options[key]):

@@ -54,7 +54,7 @@ from weighbridge.report.model import (
     plain,
     rule_dict,
 )
-from weighbridge.verdict import fold, overall, point_verdict, selected_status
+from weighbridge.verdict import fold, judge, overall, point_verdict, selected_status
 
 __all__ = ["Event", "Outcome", "Run", "latest_run", "new_run_id"]
 
@@ -164,6 +164,13 @@ class Run:
     def checks(self) -> tuple[Check, ...]:
         return plugins.checks(self.selected)
 
+    def recall(self) -> None:
+        """Take up every outcome that lies in the run's folder, whichever process put it there."""
+        for point in self.points:
+            for check in self.checks():
+                if self._outcome_path(point.id, check.name).is_file():
+                    self.check(point, check)
+
     def execute(self) -> Report:
         """Ask everything and return the whole report; KeyboardInterrupt passes through with all results kept."""
         self._state(finished=None)
@@ -190,15 +197,19 @@ class Run:
         self._state(finished=report.run.finished)
         return report
 
-    def close(self) -> None:
+    def asked(self, point: IntegrationPoint) -> bool:
+        """Whether any check of the point has ended."""
+        return any(asked == point.id for asked, _ in self._outcomes)
+
+    def close(self, *, delete: bool = True) -> None:
         """Close the connections and remove landed rows, unless they are to be kept."""
         self.systems.close()
-        if not self.keep:
+        if delete and not self.keep:
             self.store.delete_rows()
 
     def _system(self, name: str, points: Sequence[IntegrationPoint], failures: list[BaseException]) -> None:
         try:
-            with self._system_lock(name):
+            with self.system_lock(name):
                 for point in points:
                     for check in self.checks():
                         if self.stop.is_set():
@@ -212,7 +223,7 @@ class Run:
             self.stop.set()
 
     @contextmanager
-    def _system_lock(self, name: str) -> Iterator[None]:
+    def system_lock(self, name: str) -> Iterator[None]:
         """One run at a time presses a system, whichever process it is in."""
         folder = self.project.data_folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
@@ -388,6 +399,7 @@ class Run:
         status, reason, error, message = report.status, report.reason, report.error, report.message
         if status == "pass":
             status, error = _status(findings, rules)
+            status, error = _with_forecasts(status, error, forecasts, point)
         waiver = next((w for w in self._waivers(point) if w.code == check.name), None)
         if (waived and status == "pass") or (waiver is not None and status in ("unknown", "skipped")):
             who = waiver or waived[0]
@@ -644,6 +656,20 @@ def _status(findings: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, 
         more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
         return "unknown", f"the rule {first['id']}{more} was not answered: {first.get('reason') or first['outcome']}"
     return ("warn" if Severity.WARN in severities else "pass"), None
+
+
+def _with_forecasts(
+    status: str, error: str | None, forecasts: Sequence[Mapping[str, Any]], point: IntegrationPoint
+) -> tuple[str, str | None]:
+    """A check that forecasts is only as good as its worst forecast."""
+    target = point.scale.production_users
+    judged = [judge(f, target, target * point.scale.headroom) for f in forecasts]
+    worst = fold((s for s, _ in judged), ("BREAKS", "UNKNOWN", "AT_RISK", "READY")) if judged else "READY"
+    if worst == "BREAKS" or status == "break":
+        return "break", None
+    if worst == "UNKNOWN" and status != "unknown":
+        return "unknown", next(why for s, why in judged if s == "UNKNOWN")
+    return ("warn" if worst == "AT_RISK" and status == "pass" else status), error
 
 
 def _untested(point: str, check: str, rule: str | None, reason: str | None, message: str | None) -> dict[str, Any]:

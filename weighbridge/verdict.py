@@ -12,7 +12,7 @@ from typing import Any
 
 from weighbridge.report.model import CheckReport, OverallVerdict, PointReport
 
-__all__ = ["PointVerdict", "fold", "overall", "point_verdict", "selected_status"]
+__all__ = ["PointVerdict", "fold", "judge", "overall", "point_verdict", "selected_status"]
 
 ORDER = ("BREAKS", "AT_RISK", "UNKNOWN", "READY")
 SELECTED_ORDER = ("BROKEN", "UNKNOWN", "HOLDS")
@@ -73,7 +73,7 @@ def point_verdict(
             verdicts.append(("AT_RISK", _first(check, "warn") or f"the check {name} warns"))
         elif check.reason == "waived":
             verdicts.append(("AT_RISK", f"a waiver stands in for the check {name}"))
-    verdicts += [_judge(forecast, target, target * headroom) for forecast in forecasts]
+    verdicts += [judge(forecast, target, target * headroom) for forecast in forecasts]
     status = fold(v for v, _ in verdicts) if verdicts else "READY"
     reason = next((why for v, why in verdicts if v == status and why), "every required question was answered well")
     if data_break:
@@ -82,7 +82,8 @@ def point_verdict(
     return PointVerdict(status, safe, at_least, _reason(status, reason, forecasts, target))
 
 
-def _judge(forecast: Row, target: int, wanted: float) -> tuple[str, str]:
+def judge(forecast: Row, target: int, wanted: float) -> tuple[str, str]:
+    """What one forecast says of the target: a status, and why in words (empty when all is well)."""
     name, where = forecast["limit"], forecast.get("environment")
     answers = forecast.get("answers_target", True)
     low, high, at_least = forecast.get("low"), forecast.get("high"), forecast.get("at_least")
@@ -126,7 +127,7 @@ def _reason(status: str, reason: str, forecasts: Sequence[Row], target: int) -> 
     if not broken:
         return reason
     first = min(broken, key=lambda f: f["users"])
-    return _judge(first, target, target)[1] or reason
+    return judge(first, target, target)[1] or reason
 
 
 def _first(check: CheckReport, severity: str) -> str | None:
