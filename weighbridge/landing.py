@@ -125,7 +125,15 @@ class _Writer:
         if page.misfits:
             self._misfits(page)
         self.pages.append(
-            PageLog(len(self.pages), self.rows, batch.num_rows, page.seconds, page.calls, cursor=page.cursor)
+            PageLog(
+                len(self.pages),
+                self.rows,
+                batch.num_rows,
+                page.seconds,
+                page.calls,
+                cursor=page.cursor,
+                raw_rows=page.raw_rows,
+            )
         )
         room = _KEPT_OBSERVATIONS - len(self.observations)
         self.observations += page.observations[:room]
