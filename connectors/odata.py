@@ -1,0 +1,730 @@
+"""Reaches OData services, V4 and V2: SAP, Dynamics, Business Central and everything that speaks the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+from urllib.parse import urljoin, urlsplit
+
+import pyarrow as pa
+from pydantic import Field, SecretStr, field_validator
+
+from weighbridge.connectors import _odata_write
+from weighbridge.connectors._odata_client import ODataClient, Target
+from weighbridge.connectors._odata_presets import PRESETS, Preset
+from weighbridge.connectors._odata_types import array_of, arrow_type
+from weighbridge.connectors._rows import RowsToPage
+from weighbridge.connectors._web_auth import LoginOptions
+from weighbridge.connectors.base import (
+    Column,
+    Connector,
+    Count,
+    Key,
+    Limit,
+    Misfit,
+    ObjectRef,
+    Observation,
+    Operation,
+    OperationResult,
+    Page,
+    Probe,
+    TableSchema,
+    WriteOutcome,
+    filter_of,
+)
+from weighbridge.connectors.errors import (
+    MissingObjectError,
+    ProtocolError,
+    RejectedError,
+    SettingsError,
+)
+from weighbridge.connectors.session import Session
+
+__all__ = ["DeltaPage", "ODataConnector", "ODataOptions"]
+
+MOST_PAGE_ROWS = 20_000
+SORTABLE_KEYS = frozenset(
+    {
+        "Edm.String",
+        "Edm.Byte",
+        "Edm.SByte",
+        "Edm.Int16",
+        "Edm.Int32",
+        "Edm.Int64",
+        "Edm.Decimal",
+        "Edm.Date",
+        "Edm.DateTime",
+        "Edm.DateTimeOffset",
+    }
+)
+"""Key types that every service can compare; a Guid's order differs from server to server."""
+ROUND = 50
+"""A page shorter than asked for whose length is a multiple of this may be a server's silent cap: ask once more."""
+
+
+class ODataOptions(LoginOptions):
+    """`url` is a service root, or a root below which `physicalName` is SERVICE/Entity."""
+
+    url: SecretStr
+    preset: str | None = None
+    paging: Literal["auto", "keyset", "next_link", "skip"] | None = None
+    """None: as the preset says; auto: by key where the service compares keys, else by its links."""
+    page_rows: int | None = Field(default=None, ge=1, le=MOST_PAGE_ROWS)
+    empty_is_null: bool = False
+    """The service sends '' where a text is null."""
+    modified_field: str | None = None
+    """The column that moves when a record changes, where it cannot be guessed."""
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in PRESETS:
+            raise ValueError(f"no preset '{value}'; there are {', '.join(PRESETS)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaPage:
+    """What changed since a delta link: rows as they are now, addresses of removed ones, and the next link."""
+
+    page: Page
+    removed: tuple[str, ...]
+    link: str
+
+
+class ODataConnector(Connector):
+    """OData V4 and V2; the version is found from `$metadata`."""
+
+    kind = "odata"
+    options_model = ODataOptions
+    options: ODataOptions
+
+    def __init__(self, options: Any, session: Session | None = None) -> None:
+        super().__init__(options, session)
+        self.preset: Preset = PRESETS[self.options.preset or "plain"]
+        self._client: ODataClient | None = None
+        self._etags: dict[tuple[str, Key], str] = {}
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> ODataClient:
+        if self._client is None:
+            raise SettingsError("connector odata: it is not open.", remedy="Call open() first.")
+        return self._client
+
+    def open(self) -> None:
+        if self._client is not None:
+            return
+        client = self._new_client()
+        client.shared.login.begin(client.http)
+        try:
+            client.metadata("")
+        except MissingObjectError:
+            pass  # the url is a root: each physicalName names its service
+        except BaseException:
+            client.http.close()
+            raise
+        self._client = client
+
+    def _new_client(self) -> ODataClient:
+        url = self.options.url.get_secret_value()
+        if "?" in url or "#" in url:
+            raise SettingsError("connector odata: the url has a query.", remedy="Give the service root alone.")
+        return ODataClient(self.session, self.options, self.preset, url)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.http.close()
+            self._client = None
+
+    def fork(self, session: Session) -> Self:
+        other = type(self)(self.options, session)
+        other._client = self.client.fork(session)
+        return other
+
+    def endpoints(self) -> Sequence[Any]:
+        client = self._client or self._new_client()
+        return [client.http.endpoint]
+
+    # --- who, limits, what ------------------------------------------------------------------------------------
+
+    def probe(self) -> Probe:
+        client = self.client
+        started = time.monotonic()
+        try:
+            answer = client.http.request("GET", client.http.base_url, headers=self.preset.headers, operation="probe")
+            version = answer.headers.get("OData-Version") or answer.headers.get("DataServiceVersion")
+        except MissingObjectError:
+            version = None
+        seconds = time.monotonic() - started
+        services = {
+            name or "(url)": {"version": m.version, "entity_sets": len(m.sets)}
+            for name, m in client.shared.metadata.items()
+        }
+        observations: list[Observation] = []
+        if not self.preset.proven:
+            observations.append(
+                Observation(
+                    "preset_unproven",
+                    f"the preset for {self.preset.product} is written from its documentation and was not proven here.",
+                )
+            )
+        return Probe(
+            product=self.preset.product,
+            version=version.rstrip(";") if version else None,
+            user=self.options.username or self.options.client_id,
+            seconds=seconds,
+            facts={
+                "login": self.options.login_kind,
+                "services": services,
+                "server": client.shared.server,
+                "host": urlsplit(client.http.base_url).hostname,
+            },
+            observations=tuple(observations),
+        )
+
+    def limits(self) -> Sequence[Limit]:
+        client = self.client
+        if not client.shared.rates.seen:
+            known = next(iter(client.shared.metadata), "")
+            address = urljoin(client.http.base_url, f"{known}/" if known else "")
+            with suppress(MissingObjectError, RejectedError):
+                client.http.request("GET", address, headers=self.preset.headers, operation="limits")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        environment = self.session.environment
+        found = [
+            Limit(p.name, p.scope, p.cap, p.unit, p.window, None, "declared", environment, now, {"published": p.page})
+            for p in self.preset.limits
+        ]
+        rates = client.shared.rates
+        if rates.cap is not None:
+            used = None if rates.remaining is None else max(0.0, rates.cap - rates.remaining)
+            window = f"{rates.window:g} s" if rates.window else None
+            found.append(
+                Limit("requests_per_window", "user", rates.cap, "calls", window, used, "reported", environment, now)
+            )
+        for name, unit, left in (
+            ("requests_per_window", "calls", rates.burst_remaining),
+            ("execution_seconds_per_window", "seconds", rates.time_remaining),
+        ):
+            if left is not None and not any(one.name == name for one in found):
+                # Dataverse tells what is left, never the ceiling: at least this much.
+                found.append(
+                    Limit(name, "user", None, unit, "300 s", None, "reported", environment, now, {"remaining": left})
+                )
+            elif left is not None:
+                found = [self._with_used(one, name, left) for one in found]
+        return found
+
+    @staticmethod
+    def _with_used(one: Limit, name: str, left: float) -> Limit:
+        if one.name != name or one.cap is None:
+            return one
+        detail = {**one.detail, "remaining": left}
+        used = max(0.0, one.cap - left)
+        return Limit(
+            one.name, one.scope, one.cap, one.unit, one.window, used, one.source, one.environment, one.at, detail
+        )
+
+    def objects(self) -> Sequence[str]:
+        found: list[str] = []
+        for service, metadata in self.client.shared.metadata.items():
+            found += [f"{service}/{name}" if service else name for name in metadata.sets]
+        return found
+
+    def discover(self, object: str) -> TableSchema:
+        target = self.client.target(object)
+        kind = target.entity_set.type
+        references = self._references(target)
+        columns = tuple(
+            Column(
+                name=p.name,
+                type=arrow_type(p),
+                nullable=p.nullable,
+                native=f"Collection({p.type})" if p.collection else p.type,
+                length=p.max_length,
+                precision=p.precision,
+                scale=p.scale if isinstance(p.scale, int) else None,
+                enum=p.enum,
+                references=references.get(p.name),
+                unique=kind.keys == (p.name,),
+            )
+            for p in kind.properties
+            if p.type != "Edm.Stream"
+        )
+        return TableSchema(columns, kind.keys)
+
+    def _references(self, target: Target) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for navigation in target.entity_set.type.navigation:
+            referred = target.metadata.set_of(navigation.target)
+            if referred is None or navigation.collection or len(navigation.columns) != 1:
+                continue
+            own, theirs = navigation.columns[0]
+            found[own] = f"{referred}.{theirs}"
+        return found
+
+    def count(self, object: str) -> Count:
+        client = self.client
+        target = client.target(object)
+        where = filter_of(object)
+        value: int | None = None
+        if target.service not in client.shared.no_count:
+            value = self._plain_count(target, where)
+        if value is None:
+            name, word = target.protocol.inline_count
+            answer = client.get(target, target.url, {name: word, "$top": "0", "$filter": where}, operation="count")
+            _, _, envelope = target.protocol.rows(answer.json(), target.name)
+            value = target.protocol.count(envelope)
+        if value is None:
+            raise ProtocolError(
+                f"{target.name}: the service does not say how many rows it has.",
+                remedy="Declare weighbridge.expected_rows in the contract; completeness is unknown without it.",
+            )
+        return Count(value, exact=value != self.preset.count_cap)
+
+    def _plain_count(self, target: Target, where: str | None) -> int | None:
+        client = self.client
+        from weighbridge.connectors._odata_client import query_text
+
+        try:
+            answer = client.http.request(
+                "GET",
+                f"{target.url}/$count" + query_text({"$filter": where}),
+                headers={**target.protocol.headers, **self.preset.headers},
+                operation="count",
+                accept="",
+            )
+        except MissingObjectError:
+            client.shared.no_count.add(target.service)
+            return None
+        except RejectedError:
+            if where is None:
+                client.shared.no_count.add(target.service)
+                return None
+            raise
+        text = answer.body.decode("utf-8-sig", "replace").strip()
+        if not text.isdigit():
+            raise ProtocolError(
+                f"{target.name}/$count answered {text[:60]!r}, not a number.",
+                remedy="A login page or a gateway may stand in between: open the address as this user.",
+            )
+        return int(text)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        object: str,
+        *,
+        columns: Sequence[str] | None = None,
+        after: str | None = None,
+        page_rows: int | None = None,
+    ) -> Iterator[Page]:
+        target = self.client.target(object)
+        plan = _Plan(self, target, columns, filter_of(object), page_rows)
+        cursor = _Cursor.of(after)
+        paging = self.options.paging or self.preset.paging
+        if cursor is not None:
+            yield from self._resume(plan, cursor)
+            return
+        if paging == "skip":
+            yield from plan.by_skip(0)
+            return
+        if paging in {"auto", "keyset"} and plan.keyset_possible(forced=paging == "keyset"):
+            pages = plan.by_key(None)
+            try:
+                first = next(pages, None)
+            except RejectedError:
+                if paging == "keyset":
+                    raise
+                self.client.shared.no_keyset.add(target.name)
+            else:
+                if first is not None:
+                    yield first
+                    yield from pages
+                return
+        yield from plan.by_link(None)
+
+    def _resume(self, plan: _Plan, cursor: _Cursor) -> Iterator[Page]:
+        if cursor.kind == "key":
+            return plan.by_key(tuple(cursor.value))
+        if cursor.kind == "skip":
+            return plan.by_skip(int(cursor.value))
+        return plan.by_link(urljoin(self.client.http.base_url, str(cursor.value)))
+
+    # --- facets -----------------------------------------------------------------------------------------------
+
+    def watermark(self, object: str) -> str | None:
+        names = (self.options.modified_field,) if self.options.modified_field else self.preset.modified
+        schema = self.discover(object)
+        for name in names:
+            column = schema.column(name) if name else None
+            if column is not None and pa.types.is_timestamp(column.type):
+                return column.name
+        return None
+
+    def changes(self, object: str, since: str, *, columns: Sequence[str] | None = None) -> Iterator[Page]:
+        column = self.watermark(object)
+        if column is None:
+            raise MissingObjectError(
+                f"{object}: no column says when a record changed.", remedy="Set modified_field for this system."
+            )
+        target = self.client.target(object)
+        declared = target.entity_set.type.property(column)
+        moment = datetime.fromisoformat(since).astimezone(UTC)
+        native = declared.type if declared else "Edm.DateTimeOffset"
+        if native == "Edm.DateTime":
+            moment = moment.replace(tzinfo=None)
+        changed = f"{column} ge {target.protocol.literal(moment, native)}"
+        where = filter_of(object)
+        narrowed = ObjectRef(str(object), f"({where}) and {changed}" if where else changed)
+        return self.read(narrowed, columns=columns)
+
+    def track(self, object: str) -> str | None:
+        """Start change tracking: reads the keys through once; the delta link, None where the service offers none."""
+        target = self.client.target(object)
+        plan = _Plan(self, target, list(target.entity_set.type.keys), filter_of(object), None)
+        return plan.delta_link()
+
+    def delta(self, object: str, link: str) -> DeltaPage:
+        """What changed since `link` (of `track` or the last `delta`)."""
+        return _Plan(self, self.client.target(object), None, filter_of(object), None).delta(link)
+
+    def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
+        target = self.client.target(object)
+        plan = _Plan(self, target, None, filter_of(object), min(100, self._page_rows(None)))
+        found = {
+            "lookup": Operation("lookup", plan.look_up, f"GET {target.entity_set.name} by its key"),
+            "page": Operation("page", plan.one_page, f"GET {plan.page_rows} rows of {target.entity_set.name}"),
+        }
+        if self.session.writes_allowed and keys:
+            text = _odata_write.rewritable(target)
+            if text is not None:
+                found["write"] = Operation(
+                    "write",
+                    lambda key: _odata_write.rewrite(self.client, target, key, text),
+                    f"GET and PATCH {target.entity_set.name}, its text {text} set to what it was",
+                )
+        return found
+
+    def write(
+        self,
+        object: str,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        key: str | None = None,
+    ) -> Sequence[WriteOutcome]:
+        self.session.require_writes(f"writing {len(records)} records of {object}")
+        return _odata_write.write(self.client, self.client.target(object), records, key=key)
+
+    def find(self, object: str, column: str, values: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        target = self.client.target(object)
+        return _odata_write.find(self.client, target, self.discover(object), column, values, self._etags)
+
+    def delete(self, object: str, records: Sequence[Mapping[str, Any]]) -> Sequence[WriteOutcome]:
+        self.session.require_writes(f"deleting {len(records)} records of {object}")
+        return _odata_write.delete(self.client, self.client.target(object), records, self._etags)
+
+    def _page_rows(self, asked: int | None) -> int:
+        return min(asked or self.options.page_rows or self.preset.page_rows, MOST_PAGE_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """Where a read goes on: behind a key, at a link, or at an offset."""
+
+    kind: str
+    value: Any
+
+    def text(self) -> str:
+        return json.dumps([self.kind, self.value])
+
+    @classmethod
+    def of(cls, text: str | None) -> _Cursor | None:
+        if text is None:
+            return None
+        try:
+            kind, value = json.loads(text)
+        except (ValueError, TypeError):
+            raise SettingsError("the cursor to read after is not one of this connector.") from None
+        return cls(kind, value)
+
+
+class _Plan:
+    """One read of one entity set: what to ask for, page by page."""
+
+    def __init__(
+        self,
+        connector: ODataConnector,
+        target: Target,
+        columns: Sequence[str] | None,
+        where: str | None,
+        page_rows: int | None,
+    ) -> None:
+        self.connector = connector
+        self.client = connector.client
+        self.target = target
+        self.where = where
+        self.page_rows = connector._page_rows(page_rows)
+        schema = connector.discover(target.name)
+        wanted: list[Column] = []
+        for name in columns if columns is not None else [c.name for c in schema.columns]:
+            column = schema.column(name)
+            if column is None:
+                raise MissingObjectError(
+                    f"{target.name} has no column '{name}'.",
+                    remedy=f"It has {', '.join(c.name for c in schema.columns[:40])}.",
+                )
+            wanted.append(column)
+        self.columns = wanted
+        self.keys = schema.keys
+        asked = [c.name for c in wanted]
+        self.select = ",".join(asked + [k for k in schema.keys if k not in asked]) if columns is not None else None
+        self.maker = RowsToPage(target.name, wanted, schema.keys, arrays=self._arrays)
+        self.meter = connector.session.meter
+
+    def _arrays(self, values: Sequence[Any], column: Column) -> tuple[pa.Array, list[Misfit]]:
+        return array_of(
+            values,
+            column.type,
+            column=column.name,
+            native=column.native,
+            empty_is_null=self.connector.options.empty_is_null,
+        )
+
+    def keyset_possible(self, *, forced: bool) -> bool:
+        if self.target.name in self.client.shared.no_keyset or not self.keys:
+            return False
+        kinds = [p for p in self.target.entity_set.type.properties if p.name in self.keys]
+        return forced or all(p.type in SORTABLE_KEYS and p.enum is None and p.filterable for p in kinds)
+
+    def _fetch(self, url: str, query: Mapping[str, str | None] | None, *, prefer: str | None = None) -> _Fetched:
+        before = self.meter.attempts
+        started = time.monotonic()
+        answer = self.client.get(self.target, url, query, operation="read", prefer=prefer)
+        rows, following, envelope = self.target.protocol.rows(answer.json(), self.target.name)
+        self.meter.count(rows=len(rows))
+        seconds = time.monotonic() - started
+        return _Fetched(rows, following, envelope, answer.url, seconds, max(1, self.meter.attempts - before))
+
+    def _keys_of(self, rows: list[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return [tuple(row[k] for k in self.keys) for row in rows]
+        except (KeyError, TypeError):
+            raise ProtocolError(
+                f"{self.target.name}: a row without its key ({', '.join(self.keys)}).",
+                remedy="The service hides or drops key fields: ask its owner.",
+            ) from None
+
+    def _behind(self, last: tuple[Any, ...] | None) -> str | None:
+        """`$filter` for everything behind the key `last`, within the object's own filter."""
+        if last is None:
+            return self.where
+        kind = self.target.entity_set.type
+        parts: list[str] = []
+        for n, name in enumerate(self.keys):
+            equal = [f"{k} eq {self._word(k, last[i], kind)}" for i, k in enumerate(self.keys[:n])]
+            parts.append(" and ".join([*equal, f"{name} gt {self._word(name, last[n], kind)}"]))
+        behind = parts[0] if len(parts) == 1 else "(" + " or ".join(f"({p})" for p in parts) + ")"
+        return f"({self.where}) and {behind}" if self.where else behind
+
+    def _word(self, name: str, value: Any, kind: Any) -> str:
+        declared = kind.property(name)
+        return self.target.protocol.literal(value, declared.type if declared else "Edm.String")
+
+    def by_key(self, last: tuple[Any, ...] | None) -> Iterator[Page]:
+        """Every page starts behind the last key of the one before: rows that come or go hide no other row."""
+        order = ",".join(self.keys)
+        number = 0
+        while True:
+            query = {
+                "$select": self.select,
+                "$filter": self._behind(last),
+                "$orderby": order,
+                "$top": str(self.page_rows),
+            }
+            got = self._fetch(self.target.url, query)
+            number += 1
+            if not got.rows:
+                return
+            keys = self._keys_of(got.rows)
+            self.maker.seam(keys, number, strict=True)
+            if last is not None and keys[0] == last:
+                raise ProtocolError(
+                    f"{self.target.name}: the service does not move on behind a key.",
+                    remedy="Set paging = 'next_link' for this system.",
+                )
+            last = keys[-1]
+            yield self._page(got, number, _Cursor("key", list(last)).text(), ())
+            short = len(got.rows) < self.page_rows
+            if short and got.following is None and len(got.rows) % ROUND:
+                return
+
+    def by_link(self, address: str | None) -> Iterator[Page]:
+        """Follow the service's own links; whether rows can be hidden by others depends on the service."""
+        size = str(self.page_rows)
+        prefer = f"odata.maxpagesize={size}" if self.target.protocol.version == 4 else None
+        query: Mapping[str, str | None] | None = None
+        observations: tuple[Observation, ...] = ()
+        if address is None:
+            address = self.target.url
+            query = {"$select": self.select, "$filter": self.where}
+            observations = (
+                Observation(
+                    "unstable_paging",
+                    "pages follow the service's links: a row added or removed while it is read may hide another one.",
+                ),
+            )
+        seen: set[bytes] = set()
+        number = 0
+        while True:
+            got = self._fetch(address, query, prefer=prefer)
+            query = None
+            number += 1
+            if self.keys:
+                observations += self.maker.seam(self._keys_of(got.rows), number, strict=False)
+            cursor = None
+            if got.following is not None:
+                address, elsewhere = self.client.onward(got.following, got.url, self.target)
+                if elsewhere and number == 1:
+                    observations += (self._elsewhere(got.following),)
+                mark = hashlib.blake2b(address.encode(), digest_size=16).digest()
+                if mark in seen:
+                    raise ProtocolError(
+                        f"{self.target.name}: the links between pages go in a circle (page {number}).",
+                        remedy="Tell the service's owner; try paging = 'keyset' or 'skip' for this system.",
+                    )
+                seen.add(mark)
+                parts = urlsplit(address)
+                cursor = _Cursor("link", f"{parts.path}?{parts.query}").text()
+            if got.rows:
+                yield self._page(got, number, cursor, observations)
+                observations = ()
+            if got.following is None:
+                return
+
+    @staticmethod
+    def _elsewhere(link: str) -> Observation:
+        return Observation(
+            "next_link_other_host",
+            f"links to the next page name another host ({urlsplit(link).hostname}); they were read at the configured "
+            "host, no credentials went there.",
+        )
+
+    def by_skip(self, offset: int) -> Iterator[Page]:
+        """$top and $skip in key order, for services without links that cannot compare keys."""
+        number = 0
+        while True:
+            query = {
+                "$select": self.select,
+                "$filter": self.where,
+                "$orderby": ",".join(self.keys) or None,
+                "$top": str(self.page_rows),
+                "$skip": str(offset),
+            }
+            got = self._fetch(self.target.url, query)
+            number += 1
+            if not got.rows:
+                return
+            observations = self.maker.seam(self._keys_of(got.rows), number, strict=False) if self.keys else ()
+            if number == 1:
+                observations += (
+                    Observation(
+                        "unstable_paging",
+                        "pages by $skip: a row added or removed while it is read may hide another one.",
+                    ),
+                )
+            offset += len(got.rows)
+            yield self._page(got, number, _Cursor("skip", offset).text(), observations)
+
+    def _page(self, got: _Fetched, number: int, cursor: str | None, said: tuple[Observation, ...]) -> Page:
+        return self.maker.page(
+            got.rows, number=number, seconds=got.seconds, calls=got.calls, cursor=cursor, observations=said
+        )
+
+    # --- one call of a user -----------------------------------------------------------------------------------
+
+    def look_up(self, key: Key) -> OperationResult:
+        return self._counted(lambda: self._one(key))
+
+    def _one(self, key: Key) -> int:
+        url = self.client.key_url(self.target, key)
+        answer = self.client.get(self.target, url, {"$select": self.select}, operation="lookup")
+        self.target.protocol.entity(answer.json(), self.target.name)
+        return 1
+
+    def one_page(self, key: Key) -> OperationResult:
+        return self._counted(lambda: self._some(key))
+
+    def _some(self, key: Key) -> int:
+        query = {"$select": self.select, "$filter": self.where, "$top": str(self.page_rows)}
+        if self.keyset_possible(forced=False) and len(key) == len(self.keys):
+            query |= {"$orderby": ",".join(self.keys), "$filter": self._behind(tuple(key))}
+        answer = self.client.get(self.target, self.target.url, query, operation="page")
+        return len(self.target.protocol.rows(answer.json(), self.target.name)[0])
+
+    def _counted(self, call: Any) -> OperationResult:
+        attempts, received = self.meter.attempts, self.meter.bytes_received
+        rows = call()
+        self.meter.count(rows=rows)
+        return OperationResult(max(1, self.meter.attempts - attempts), rows, self.meter.bytes_received - received)
+
+    # --- delta ------------------------------------------------------------------------------------------------
+
+    def delta_link(self) -> str | None:
+        if self.target.protocol.version == 2:
+            return None
+        address, query = self.target.url, {"$select": self.select, "$filter": self.where}
+        asked: Mapping[str, str | None] | None = query
+        for _page in range(1_000_000):
+            got = self._fetch(address, asked, prefer="odata.track-changes")
+            asked = None
+            if got.following is None:
+                link = got.envelope.get(self.target.protocol.delta_key)
+                return link if isinstance(link, str) else None
+            onward, _ = self.client.onward(got.following, got.url, self.target)
+            if onward == address:
+                break
+            address = onward
+        raise ProtocolError(f"{self.target.name}: change tracking does not come to an end.")
+
+    def delta(self, link: str) -> DeltaPage:
+        address, _ = self.client.onward(link, self.target.url, self.target)
+        rows: list[Any] = []
+        removed: list[str] = []
+        seconds, calls = 0.0, 0
+        seen: set[str] = set()
+        while True:
+            if address in seen:
+                raise ProtocolError(f"{self.target.name}: the delta links go in a circle.")
+            seen.add(address)
+            got = self._fetch(address, None)
+            seconds, calls = seconds + got.seconds, calls + got.calls
+            for row in got.rows:
+                if isinstance(row, dict) and ("@removed" in row or "@odata.removed" in row):
+                    removed.append(str(row.get("@id") or row.get("@odata.id") or row.get("id")))
+                else:
+                    rows.append(row)
+            if got.following is None:
+                following = got.envelope.get(self.target.protocol.delta_key)
+                page = self.maker.page(rows, number=1, seconds=seconds, calls=calls, cursor=None)
+                return DeltaPage(page, tuple(removed), str(following) if following else link)
+            address, _ = self.client.onward(got.following, got.url, self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    rows: list[Any]
+    following: str | None
+    envelope: Mapping[str, Any]
+    url: str
+    seconds: float
+    calls: int
