@@ -1,0 +1,298 @@
+"""What a workbook says about itself outside its cells: sheets, names, tables, number formats, shared texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, unescape
+from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
+
+__all__ = ["Name", "Parts", "Sheet", "Table", "number_kind", "read_parts", "shared_texts", "styles_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    name: str
+    state: str
+    """`visible`, `hidden` or `veryHidden`."""
+    kind: str
+    """`worksheet`, `chartsheet`, `dialogsheet`, `macrosheet`."""
+    part: str
+    index: int = 0
+    """Place among all sheets, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A defined name; `sheet` is the sheet it is local to, None for the whole workbook."""
+
+    name: str
+    refers_to: str
+    sheet: str | None
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    sheet: str
+    reference: str
+    """A1:F200, header and totals rows included."""
+    header_rows: int
+    totals_rows: int
+    columns: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of one package; for .xls and .xlsb what their records say."""
+
+    sheets: list[Sheet] = field(default_factory=list)
+    names: list[Name] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    date1904: bool = False
+    protected: list[str] = field(default_factory=list)
+    """What is protected: `workbook`, or sheet names."""
+    full_calc: bool = False
+    read_only: bool = False
+    application: str | None = None
+    modified_by: str | None = None
+    modified: str | None = None
+    workbook: str = "xl/workbook.xml"
+
+    def sheet(self, name: str) -> Sheet | None:
+        wanted = name.casefold()
+        return next((s for s in self.sheets if s.name.casefold() == wanted), None)
+
+
+def read_parts(package: Package) -> Parts:
+    """Read an .xlsx or .xlsm package's own description."""
+    main = workbook_part(package) or "xl/workbook.xml"
+    root = package.xml(main)
+    relations = {r.id: r for r in package.relations(main)}
+    parts = Parts(workbook=main)
+    names: list[tuple[Any, int | None]] = []
+    for node in root.iter():
+        tag = local(node)
+        if tag == "sheet":
+            key = next((v for k, v in node.attrib.items() if k.endswith("}id")), "")
+            relation = relations.get(key)
+            kind = relation.kind if relation else "worksheet"
+            kind = "macrosheet" if "acrosheet" in kind else kind
+            parts.sheets.append(
+                Sheet(
+                    node.get("name") or "",
+                    node.get("state") or "visible",
+                    kind,
+                    relation.target if relation else "",
+                    len(parts.sheets),
+                )
+            )
+        elif tag == "workbookPr":
+            parts.date1904 = (node.get("date1904") or "0") in {"1", "true"}
+        elif tag == "workbookProtection":
+            parts.protected.append("workbook")
+        elif tag == "calcPr":
+            parts.full_calc = (node.get("fullCalcOnLoad") or "0") in {"1", "true"}
+        elif tag == "fileSharing":
+            parts.read_only = True
+        elif tag == "definedName":
+            local_id = node.get("localSheetId")
+            names.append((node, int(local_id) if local_id and local_id.isdigit() else None))
+    for node, index in names:
+        sheet = parts.sheets[index].name if index is not None and index < len(parts.sheets) else None
+        hidden = (node.get("hidden") or "0") in {"1", "true"}
+        parts.names.append(Name(node.get("name") or "", (node.text or "").strip(), sheet, hidden))
+    for sheet in parts.sheets:
+        if sheet.kind == "worksheet":
+            parts.tables.extend(_tables(package, sheet))
+    _properties(package, parts)
+    return parts
+
+
+def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:
+    for relation in package.relations(sheet.part):
+        if relation.kind != "table" or not package.has(relation.target):
+            continue
+        root = package.xml(relation.target)
+        yield Table(
+            root.get("displayName") or root.get("name") or "",
+            sheet.name,
+            root.get("ref") or "",
+            int(root.get("headerRowCount") or 1),
+            int(root.get("totalsRowCount") or 0),
+            tuple(node.get("name") or "" for node in root.iter() if local(node) == "tableColumn"),
+        )
+
+
+def _properties(package: Package, parts: Parts) -> None:
+    if package.has("docProps/app.xml"):
+        for node in package.xml("docProps/app.xml").iter():
+            if local(node) == "Application" and node.text:
+                parts.application = node.text.strip()
+            elif local(node) == "AppVersion" and node.text and parts.application:
+                parts.application = f"{parts.application} {node.text.strip()}"
+    if package.has("docProps/core.xml"):
+        for node in package.xml("docProps/core.xml").iter():
+            if local(node) == "lastModifiedBy" and node.text:
+                parts.modified_by = node.text.strip()
+            elif local(node) == "modified" and node.text:
+                parts.modified = node.text.strip()
+
+
+# --- number formats --------------------------------------------------------------------------------------------
+
+_BUILT_IN = {
+    **dict.fromkeys((14, 15, 16, 17), DATE),
+    **dict.fromkeys((18, 19, 20, 21), TIME),
+    22: DATETIME,
+    **dict.fromkeys((27, 28, 29, 30, 31, 36, 50, 51, 52, 53, 54, 57, 58), DATE),
+    **dict.fromkeys((32, 33, 34, 35, 55, 56), TIME),
+    45: TIME,
+    46: ELAPSED,
+    47: TIME,
+}
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
+_BRACKET = re.compile(r"\[[^\]]*\]")
+
+
+def number_kind(code: str, number: int = 0) -> int:
+    """What a number format shows: NUMBER, DATE, DATETIME, TIME or ELAPSED; a built-in one by its number."""
+    if not code:
+        return _BUILT_IN.get(number, NUMBER)
+    text = _LITERAL.sub("", code.split(";", 1)[0])
+    if _ELAPSED.search(text):
+        return ELAPSED
+    text = _BRACKET.sub("", text).lower()
+    if "general" in text or "@" in text:
+        return NUMBER
+    text = text.replace("am/pm", "h").replace("a/p", "h")
+    time = bool(re.search(r"[hs]", text))
+    date = bool(re.search(r"[yd]", text)) or ("m" in text and not time) or bool(re.search(r"mmm", text))
+    if "e" in text and re.search(r"[0#]", text):
+        return NUMBER
+    if date:
+        return DATETIME if time else DATE
+    return TIME if time else NUMBER
+
+
+@dataclass(slots=True)
+class Styles:
+    kinds: Any
+    """Kind of each cell format (uint8)."""
+    cell_formats: int = 0
+    dxfs: int = 0
+    fonts: int = 0
+    named: int = 0
+
+
+def styles_of(package: Package, main: str = "xl/workbook.xml") -> Styles:
+    """Kinds of all cell formats, and how many there are."""
+    target = next((r.target for r in package.relations(main) if r.kind == "styles"), "xl/styles.xml")
+    if not package.has(target):
+        return Styles(np.asarray([NUMBER], np.uint8))
+    root = package.xml(target)
+    codes: dict[int, str] = {}
+    kinds: list[int] = []
+    styles = Styles(None)
+    for group in root:
+        tag = local(group)
+        if tag == "numFmts":
+            for node in group:
+                number = node.get("numFmtId") or ""
+                if number.isdigit():
+                    codes[int(number)] = node.get("formatCode") or ""
+        elif tag == "cellXfs":
+            for node in group:
+                text = node.get("numFmtId") or "0"
+                number = int(text) if text.isdigit() else 0
+                kinds.append(number_kind(codes.get(number, ""), number))
+        elif tag == "fonts":
+            styles.fonts = len(group)
+        elif tag == "dxfs":
+            styles.dxfs = len(group)
+        elif tag == "cellStyles":
+            styles.named = len(group)
+    styles.cell_formats = len(kinds)
+    styles.kinds = np.asarray(kinds or [NUMBER], np.uint8)
+    return styles
+
+
+# --- shared texts ----------------------------------------------------------------------------------------------
+
+_ITEM = re.compile(rb"<si\b[^>]*?(?:/>|>(.*?)</si>)", re.DOTALL)
+_PLAIN = re.compile(rb"\s*<t(?:\s[^>]*)?>([^<]*)</t>\s*")
+_PHONETIC = re.compile(rb"<rPh\b.*?</rPh>", re.DOTALL)
+_PIECE = re.compile(rb"<t(?:\s[^>]*)?>([^<]*)</t>")
+
+
+def shared_part(package: Package, main: str) -> str | None:
+    target = next((r.target for r in package.relations(main) if r.kind == "sharedStrings"), "xl/sharedStrings.xml")
+    return target if package.has(target) else None
+
+
+def shared_texts(package: Package, main: str = "xl/workbook.xml") -> Iterator[bytes]:
+    """The shared texts in their order as raw XML text (escapes kept), streamed."""
+    part = shared_part(package, main)
+    if part is None:
+        return
+    carry = b""
+    prefix, first = b"", True
+    for chunk in package.chunks(part):
+        if first:
+            first = False
+            found = re.search(rb"<(\w+:)sst\b", chunk[:4096])
+            prefix = found[1] if found else b""
+        text = carry + chunk
+        cut = text.rfind(b"</" + prefix + b"si>")
+        if cut < 0:
+            carry = text
+            if len(carry) > 64 << 20:
+                raise WorkbookProblem(
+                    f"{package.path}: refused: one shared text has more than {64 << 20:,} bytes.",
+                    code="hostile",
+                    remedy="Ask for the original file and save it again from Excel.",
+                )
+            continue
+        cut += len(prefix) + 5
+        block, carry = text[:cut], text[cut:]
+        yield from _items(block, prefix)
+    yield from _items(carry, prefix)
+
+
+def _items(block: bytes, prefix: bytes) -> Iterator[bytes]:
+    if prefix:
+        block = block.replace(b"<" + prefix, b"<").replace(b"</" + prefix, b"</")
+    for body in _ITEM.findall(block):
+        plain = _PLAIN.fullmatch(body)
+        if plain:
+            yield plain[1]
+        else:
+            yield b"".join(_PIECE.findall(_PHONETIC.sub(b"", body) if b"<rPh" in body else body))
+
+
+def chosen_texts(package: Package, main: str, wanted: set[int]) -> dict[int, str]:
+    """The shared texts of the given numbers."""
+    if not wanted:
+        return {}
+    last, found = max(wanted), {}
+    for number, raw in enumerate(shared_texts(package, main)):
+        if number in wanted:
+            found[number] = unescape(raw)
+        if number >= last:
+            break
+    return found
+
+
+def text_classes(package: Package, main: str, classify: Callable[[str], int]) -> Any:
+    """The class of every shared text (uint8)."""
+    out = bytearray()
+    for raw in shared_texts(package, main):
+        out.append(classify(unescape(raw)))
+    return np.frombuffer(bytes(out) or b"\0", np.uint8)

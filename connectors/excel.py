@@ -1,0 +1,527 @@
+"""Excel workbooks as a system: one file, a folder or a glob of monthly files; read only, never written.
+
+Objects are addressed as `Sheet`, `Sheet!A3:F` (its first row is the header), `#Table`, `@Name`, or a sheet pattern
+such as `2025-*`. Several files or sheets are one object; its rows then carry `_file` and `_sheet`.
+"""
+
+from __future__ import annotations
+
+import glob as globbing
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+from pydantic import SecretStr, model_validator
+
+from weighbridge.connectors._workbook_arrow import Profile, column_type, convert
+from weighbridge.connectors._workbook_book import Book, lock_owner, within
+from weighbridge.connectors._workbook_table import Batch, Region, regions, rows_of
+from weighbridge.connectors.base import (
+    Column,
+    Connector,
+    ConnectorOptions,
+    Count,
+    Limit,
+    Misfit,
+    Observation,
+    Operation,
+    OperationResult,
+    Page,
+    Probe,
+    TableSchema,
+    filter_of,
+)
+from weighbridge.connectors.errors import FileError, MissingObjectError, RejectedError
+from weighbridge.connectors.session import Session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ExcelConnector", "ExcelOptions"]
+
+SUFFIXES = {".xlsx", ".xlsm", ".xlsb", ".xls", ".xltx", ".xltm"}
+PAGE_ROWS = 20_000
+MAX_FILES = 2000
+FILE_COLUMN, SHEET_COLUMN = "_file", "_sheet"
+LARGE = 8 << 20
+"""Bytes of a file from which everyday operations open it one at a time: each holds the whole sheet in memory."""
+
+
+class ExcelOptions(ConnectorOptions):
+    """Options of `connector = "excel"`: `path` (file or folder) or `glob`, and `password`."""
+
+    path: Path | None = None
+    glob: str | None = None
+    password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ExcelOptions:
+        if (self.path is None) == (self.glob is None):
+            raise ValueError("give either path (a file or a folder) or glob (such as finance/2025-*.xlsx)")
+        return self
+
+
+@dataclass(slots=True)
+class _Known:
+    """An object that was looked at: its regions, its columns and its number of rows."""
+
+    stamps: tuple[tuple[Path, tuple[int, int]], ...]
+    regions: list[Region]
+    schema: TableSchema
+    rows: int
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Arrow columns gathered up to a page."""
+
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    misfits: list[Misfit] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    rows: int = 0
+    raw: int = 0
+
+
+class ExcelConnector(Connector):
+    """Reads workbooks: values by calamine, checked against the package's own XML or records."""
+
+    kind: ClassVar[str] = "excel"
+    options_model: ClassVar[type[ConnectorOptions]] = ExcelOptions
+    networked: ClassVar[bool] = False
+
+    def __init__(self, options: Mapping[str, Any] | ConnectorOptions, session: Session | None = None) -> None:
+        super().__init__(options, session)
+        self._books: dict[Path, Book] = {}
+        self._known: dict[str, _Known] = {}
+        self._single = threading.Lock()
+
+    @property
+    def _options(self) -> ExcelOptions:
+        return cast("ExcelOptions", self.options)
+
+    # --- Files -----------------------------------------------------------------------------------------------
+
+    def paths(self) -> Sequence[Path]:
+        """The workbooks, sorted by name. Raises `FileError` where there is none."""
+        options = self._options
+        if options.glob is not None:
+            # the pattern may be absolute or relative, which Path.glob does not take alike
+            found = [Path(name) for name in globbing.glob(options.glob, recursive=True)]  # noqa: PTH207
+            where = options.glob
+        else:
+            path = options.path or Path()
+            where = str(path)
+            if not path.is_dir():
+                if not path.exists():
+                    raise FileError(f"{where}: there is no such file.", remedy="Check path of this system.")
+                return [path]
+            found = list(path.iterdir())
+        books = sorted(
+            p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(("~$", "."))
+        )
+        if not books:
+            raise FileError(
+                f"{where}: no workbook (.xlsx, .xlsm, .xlsb, .xls) is there.",
+                remedy="Check path or glob of this system.",
+            )
+        if len(books) > MAX_FILES:
+            raise FileError(f"{where}: {len(books):,} workbooks, above the {MAX_FILES:,} that make one system.")
+        return books
+
+    def file_password(self) -> str | None:
+        """The password for encrypted files."""
+        return self._options.password.get_secret_value() if self._options.password else None
+
+    # --- opening ---------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open every workbook's container. Raises `FileError`."""
+        with self.session.attempt("open"):
+            for path in self.paths():
+                self._book(path)
+
+    def close(self) -> None:
+        """Let go of everything read."""
+        self._books.clear()
+        self._known.clear()
+
+    def fork(self, session: Session) -> Self:
+        """Another reader of the same files for another thread."""
+        twin = type(self)(self.options, session)
+        twin._single = self._single
+        return twin
+
+    def _book(self, path: Path) -> Book:
+        book = self._books.get(path)
+        if book is None or book.changed():
+            book = Book(path, self.file_password())
+            self.session.meter.count(received=book.stamp[1])
+            self._books[path] = book
+        return book
+
+    def probe(self) -> Probe:
+        """Which files, how large, how old, written by what, and who has them open."""
+        started = time.perf_counter()
+        with self.session.attempt("probe"):
+            paths = self.paths()
+            books = [self._book(p) for p in paths]
+        newest = max(books, key=lambda b: b.stamp[0])
+        observations: list[Observation] = []
+        for path in paths:
+            owner = lock_owner(path)
+            if owner:
+                observations.append(
+                    Observation(
+                        "locked", f"{path.name} is open: {owner} holds it.", {"file": path.name, "owner": owner}
+                    )
+                )
+        facts: dict[str, Any] = {
+            "files": len(paths),
+            "bytes": sum(b.stamp[1] for b in books),
+            "modified": datetime.fromtimestamp(newest.stamp[0] / 1e9, UTC).isoformat(timespec="seconds"),
+            "newest": newest.path.name,
+            "formats": sorted({b.format for b in books}),
+            "encrypted": sum(b.package.encrypted for b in books),
+            "last_saved_by": newest.parts.modified_by,
+            "locked_by": [o.data["owner"] for o in observations],
+        }
+        product = f"Excel workbook (.{newest.format})" if len(paths) == 1 else f"{len(paths)} Excel workbooks"
+        return Probe(product, newest.parts.application, None, time.perf_counter() - started, facts, tuple(observations))
+
+    def limits(self) -> Sequence[Limit]:
+        """The ceilings of the format, and one writer at a time where the file may be written."""
+        paths = self.paths()
+        books = [self._book(p) for p in paths]
+        smallest = min(books, key=lambda b: b.max_rows)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+
+        def limit(name: str, cap: float, unit: str, used: float | None, window: str | None, **detail: Any) -> Limit:
+            environment = self.session.environment
+            return Limit(name, "file", cap, unit, window, used, "reported", environment, at, detail)
+
+        seen = [scan.last_row for book in books for scan in book._scans.values()]
+        found = [
+            limit("rows", smallest.max_rows, "rows", max(seen) if seen else None, None, per="sheet"),
+            limit("columns", smallest.max_columns, "columns", None, None, per="sheet"),
+            limit("cell_characters", 32_767, "characters", None, None, per="cell"),
+        ]
+        writable = [p for p in paths if p.stat().st_mode & 0o222]
+        if writable:
+            held = sum(1 for p in writable if lock_owner(p))
+            found.append(
+                limit(
+                    "writers",
+                    1,
+                    "users",
+                    float(held),
+                    "concurrent",
+                    files=len(writable),
+                    note="Excel locks the file for the first who opens it; everybody else gets a read-only copy",
+                )
+            )
+        return found
+
+    def objects(self) -> Sequence[str]:
+        """Sheets, tables and plain named ranges of the first workbook."""
+        parts = self._book(self.paths()[0]).parts
+        visible = [s.name for s in parts.sheets if s.kind == "worksheet"]
+        return [*visible, *(f"#{t.name}" for t in parts.tables)]
+
+    # --- looking at one object -------------------------------------------------------------------------------
+
+    def discover(self, object: str) -> TableSchema:
+        """Columns with the types most of their cells have. Raises `MissingObjectError`, `FileError`."""
+        return self._look(object).schema
+
+    def count(self, object: str) -> Count:
+        """Data rows: without header, blank and totals rows."""
+        return Count(self._look(object).rows, exact=True)
+
+    def _look(self, address: str) -> _Known:
+        if filter_of(address):
+            raise RejectedError(
+                f"{self.session.system}: a workbook cannot be filtered ({filter_of(address)}).",
+                remedy="Remove weighbridge.filter from the object and address a sheet, range or table instead.",
+            )
+        address = str(address)
+        books = [self._book(p) for p in self.paths()]
+        stamps = tuple((b.path, b.stamp) for b in books)
+        known = self._known.get(address)
+        if known is not None and known.stamps == stamps:
+            return known
+        with self.session.attempt("discover"):
+            known = self._profile(address, books, stamps)
+        self._known[address] = known
+        return known
+
+    def _profile(self, address: str, books: list[Book], stamps: Any) -> _Known:
+        found: list[Region] = []
+        observations: list[Observation] = []
+        missing: list[str] = []
+        for book in books:
+            try:
+                found.extend(regions(book, address))
+            except MissingObjectError:
+                if len(books) == 1:
+                    raise
+                missing.append(book.path.name)
+        if not found:
+            raise MissingObjectError(f"None of {len(books)} files has {address}: {', '.join(missing[:10])}.")
+        if missing:
+            observations.append(
+                Observation(
+                    "files_without_object",
+                    f"{len(missing)} of {len(books)} files have no {address}: {', '.join(missing[:10])}.",
+                    {"files": missing},
+                )
+            )
+        profiles: dict[str, Profile] = {}
+        rows = 0
+        for region in found:
+            observations.extend(region.observations)
+            rows += _profile_region(region, profiles, observations)
+            if len(found) > 1:
+                region.book.release()
+        observations.extend(_differences(found))
+        columns = [
+            Column(name, type_, None, native)
+            for name, profile in profiles.items()
+            for type_, native in [column_type(profile)]
+        ]
+        columns.extend(_origin_columns(found, profiles))
+        marked = {name: p.marked for name, p in profiles.items() if p.marked}
+        if marked:
+            listed = ", ".join(f"{n} in {name}" for name, n in marked.items())
+            observations.append(
+                Observation(
+                    "cells_without_value",
+                    f"Cells that show an error or were never calculated, read as misfits: {listed}.",
+                    marked,
+                )
+            )
+        return _Known(stamps, found, TableSchema(tuple(columns), (), tuple(observations)), rows, tuple(observations))
+
+    def read(
+        self,
+        object: str,
+        *,
+        columns: Sequence[str] | None = None,
+        after: str | None = None,
+        page_rows: int | None = None,
+    ) -> Iterator[Page]:
+        """Pages in the order of files, sheets and rows; `after` is the number of rows already read."""
+        known = self._look(object)
+        wanted = list(known.schema.columns)
+        if columns is not None:
+            wanted = []
+            for name in columns:
+                column = known.schema.column(name)
+                if column is None:
+                    have = ", ".join(c.name for c in known.schema.columns[:30])
+                    raise MissingObjectError(f"{object}: there is no column {name}; it has {have}.")
+                wanted.append(column)
+        skip = int(after) if after and after.isdigit() else 0
+        return self._pages(known, wanted, skip, page_rows or PAGE_ROWS)
+
+    def _pages(self, known: _Known, wanted: list[Column], skip: int, size: int) -> Iterator[Page]:
+        import pyarrow as pa
+
+        schema = pa.schema([pa.field(c.name, c.type) for c in wanted])
+        done = skip
+        pending = _Pending(observations=list(known.observations))
+        started = time.perf_counter()
+        calls = 1
+        for region in known.regions:
+            if region.book.changed():
+                raise FileError(
+                    f"{region.book.path}: somebody saved it while it was read.",
+                    remedy="Run again, or read a copy that nobody works in.",
+                )
+            for batch in rows_of(region):
+                pending.raw += len(batch.rows) + batch.left_out
+                pending.observations.extend(batch.observations)
+                if skip >= len(batch.rows):
+                    skip -= len(batch.rows)
+                    continue
+                if skip:
+                    batch.numbers, batch.rows, skip = batch.numbers[skip:], batch.rows[skip:], 0
+                self._add(pending, region, batch, wanted, schema)
+                while pending.rows >= size:
+                    page, pending = _take(pending, size, schema)
+                    done += page.num_rows
+                    yield self._page(page, pending, done, started, calls)
+                    pending = _Pending(pending.batches, pending.misfits, [], pending.rows, 0)
+                    started, calls = time.perf_counter(), 0
+            if len(known.regions) > 1:
+                region.book.release()
+        if pending.rows or pending.raw or calls:
+            page, pending = _take(pending, pending.rows, schema)
+            done += page.num_rows
+            yield self._page(page, pending, done, started, calls)
+
+    def _add(self, pending: _Pending, region: Region, batch: Batch, wanted: list[Column], schema: pa.Schema) -> None:
+        import pyarrow as pa
+
+        count = len(batch.rows)
+        offsets = dict(zip(region.names, region.kept, strict=True))
+        present = [(offsets[c.name], c.name, c.type) for c in wanted if c.name in offsets]
+        arrays, misfits = convert(batch, region, present)
+        by_name = dict(zip((name for _, name, _ in present), arrays, strict=True))
+        origin = {FILE_COLUMN: region.book.path.name, SHEET_COLUMN: region.sheet.name}
+        ready = [
+            by_name[c.name]
+            if c.name in by_name
+            else pa.array([origin[c.name]] * count, pa.string())
+            if c.name in origin
+            else pa.nulls(count, c.type)
+            for c in wanted
+        ]
+        pending.misfits.extend(Misfit(m.row + pending.rows, m.column, m.raw, m.reason) for m in misfits)
+        if wanted:
+            pending.batches.append(pa.RecordBatch.from_arrays(ready, schema=schema))
+        pending.rows += count
+        self.session.meter.count(rows=count)
+
+    def _page(self, batch: pa.RecordBatch, pending: _Pending, done: int, started: float, calls: int) -> Page:
+        misfits = tuple(m for m in pending.misfits if m.row < 0)
+        kept = tuple(Misfit(m.row + batch.num_rows, m.column, m.raw, m.reason) for m in misfits)
+        pending.misfits = [m for m in pending.misfits if m.row >= 0]
+        raw = pending.raw - pending.rows
+        return Page(
+            batch,
+            (),
+            time.perf_counter() - started,
+            calls,
+            kept,
+            str(done),
+            tuple(pending.observations),
+            raw if raw != batch.num_rows else None,
+        )
+
+    # --- Loadable --------------------------------------------------------------------------------------------
+
+    def operations(self, object: str, keys: Sequence[tuple[Any, ...]]) -> Mapping[str, Operation]:  # noqa: ARG002
+        """What a user of a workbook does: open it and find a row, or open it and look at the first page.
+
+        There is no server: every user opens the whole file. So that is what is measured.
+        """
+        address = str(object)
+        path = self.paths()[0]
+
+        def opened() -> tuple[Book, Region, OperationResult]:
+            with self.session.attempt("open workbook"):
+                book = Book(path, self.file_password())
+                region = regions(book, address)[0]
+                book.grid(region.sheet)
+            size = book.stamp[1]
+            self.session.meter.count(received=size)
+            return book, region, OperationResult(1, 0, size)
+
+        def guarded(body: Any) -> OperationResult:
+            if path.stat().st_size < LARGE:
+                return body()
+            with self._single:
+                return body()
+
+        def lookup(key: tuple[Any, ...]) -> OperationResult:
+            def body() -> OperationResult:
+                _, region, result = opened()
+                wanted = [float(k) if isinstance(k, int) and not isinstance(k, bool) else k for k in key]
+                for batch in rows_of(region):
+                    for row in batch.rows:
+                        if all(w in row for w in wanted):
+                            return OperationResult(1, 1, result.bytes)
+                return result
+
+            return guarded(body)
+
+        def page(_key: tuple[Any, ...]) -> OperationResult:
+            def body() -> OperationResult:
+                _, region, result = opened()
+                batch = next(iter(rows_of(region)), None)
+                return OperationResult(1, min(100, len(batch.rows)) if batch else 0, result.bytes)
+
+            return guarded(body)
+
+        what = f"open {path.name}"
+        return {
+            "lookup": Operation("lookup", lookup, f"{what} and find the row of one key"),
+            "page": Operation("page", page, f"{what} and show the first 100 rows"),
+        }
+
+
+def _profile_region(region: Region, profiles: dict[str, Profile], observations: list[Observation]) -> int:
+    """Count the types of the region's columns into `profiles`; returns its data rows."""
+    scan = region.book.scan(region.sheet)
+    rows = 0
+    last = region.first - 1
+    own = [profiles.setdefault(name, Profile()) for name in region.names]
+    for batch in rows_of(region):
+        observations.extend(o for o in batch.observations if o not in observations)
+        if not batch.rows:
+            continue
+        rows += len(batch.rows)
+        last = batch.numbers[-1]
+        turned = list(zip(*batch.rows, strict=True))
+        for offset, profile in zip(region.kept, own, strict=True):
+            profile.add(turned[offset])
+    for offset, profile in zip(region.kept, own, strict=True):
+        column = region.left + offset
+        kinds = scan.counts(column)
+        profile.timed |= kinds.get("datetime", 0) > 0
+        for marks in (scan.errors, scan.uncached, scan.negative_dates):
+            if len(marks):
+                profile.marked += len(within(marks.packed, region.first, last, column, column))
+        if len(scan.long_numbers):
+            inside = within(scan.long_numbers.packed, region.first, last, column, column).tolist()
+            raws = [scan.long_numbers.raw[p] for p in inside]
+            digits = [len(raw.lstrip("-")) for raw in raws if raw.lstrip("-").isdigit()]
+            if digits:
+                profile.long_digits = max(profile.long_digits, *digits)
+                profile.whole |= profile.types.get(float, 0) == len(raws)
+    return rows
+
+
+def _differences(found: list[Region]) -> Iterator[Observation]:
+    first = found[0]
+    for region in found[1:]:
+        if set(region.names) != set(first.names):
+            gone = sorted(set(first.names) - set(region.names))
+            new = sorted(set(region.names) - set(first.names))
+            where = f"{region.book.path.name}, sheet {region.sheet.name}"
+            yield Observation(
+                "columns_differ",
+                f"{where}: its columns are not those of {first.book.path.name}: "
+                f"missing {gone or 'none'}, new {new or 'none'}.",
+                {"file": region.book.path.name, "sheet": region.sheet.name, "missing": gone, "new": new},
+            )
+
+
+def _origin_columns(found: list[Region], profiles: dict[str, Profile]) -> list[Column]:
+    import pyarrow as pa
+
+    out = []
+    if len({r.book.path for r in found}) > 1 and FILE_COLUMN not in profiles:
+        out.append(Column(FILE_COLUMN, pa.string(), False, "file name"))
+    if len({(r.book.path, r.sheet.name) for r in found}) > len({r.book.path for r in found}):
+        out.append(Column(SHEET_COLUMN, pa.string(), False, "sheet name"))
+    return out
+
+
+def _take(pending: _Pending, size: int, schema: pa.Schema) -> tuple[pa.RecordBatch, _Pending]:
+    """Cut a page of `size` rows off; misfits of the page get rows below 0 (counted back from its end)."""
+    import pyarrow as pa
+
+    if not pending.batches:
+        return pa.RecordBatch.from_pylist([], schema=schema), pending
+    table = pa.Table.from_batches(pending.batches, schema=schema)
+    page = table.slice(0, size).combine_chunks().to_batches()
+    rest = table.slice(size).to_batches()
+    batch = page[0] if page else pa.RecordBatch.from_pylist([], schema=schema)
+    misfits = [Misfit(m.row - size, m.column, m.raw, m.reason) for m in pending.misfits]
+    return batch, _Pending(rest, misfits, pending.observations, pending.rows - size, pending.raw)
