@@ -174,6 +174,8 @@ class PageLog:
     seconds: float
     calls: int
     cursor: str | None = None
+    raw_rows: int | None = None
+    """Rows the system sent where that is not `rows`."""
 
 
 @dataclass(frozen=True, slots=True)
