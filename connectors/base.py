@@ -187,6 +187,11 @@ class ConnectorOptions(BaseModel):
     timeout: float = 30.0
     """Seconds for one attempt."""
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The options as they are written in weighbridge.toml."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
 
 class Connector(ABC):
     """Reaches one kind of system. Use from one thread; `fork` gives another thread its own."""
@@ -273,7 +278,7 @@ class Connector(ABC):
 def _settings_message(kind: str, model: type[ConnectorOptions], error: ValidationError) -> str:
     import difflib
 
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     parts: list[str] = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(str(p) for p in item["loc"])

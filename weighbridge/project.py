@@ -344,7 +344,7 @@ class Project:
         from weighbridge.connectors.registry import connectors
 
         try:
-            known = set(connectors[settings.connector].options_model.model_fields)
+            known = set(connectors[settings.connector].options_model.names())
         except ConnectorError as error:
             return [f"{where.rsplit('.', 1)[0]}: {error}"]
         everything = known | set(EnvironmentSettings.model_fields) | set(SystemSettings.model_fields)

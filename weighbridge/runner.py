@@ -144,6 +144,7 @@ class Run:
     _save_lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self.project.require(dict.fromkeys(p.system for p in self.points), self.environment)
         self.started = self.now()
         self.id = self.id or new_run_id(self.started)
         self.folder = self.project.data_folder / "runs" / self.id
@@ -155,7 +156,6 @@ class Run:
                 "make that folder writable."
             ) from None
         self.folder.chmod(0o700)
-        self.project.require(dict.fromkeys(p.system for p in self.points), self.environment)
         self.systems = Systems(self.project, self.environment)
         self.store = Store(self.folder, self.systems, seed=self.seed, now=self.now)
 

@@ -131,7 +131,6 @@ class Weighing:
     def go(self) -> Report:
         """Raises UsageProblem before any contact; KeyboardInterrupt after the partial report was saved."""
         folder = prepare_folder(self.folder)
-        history = self._history()
         run = Run(
             self.project,
             self.points,
@@ -142,8 +141,9 @@ class Weighing:
             keep=self.keep,
             command=self.command,
             save=lambda report: self._save(report, folder, ("json",)),
-            previous=history.last_accepted if history is not None else None,
         )
+        history = self._history()
+        run.previous = history.last_accepted if history is not None else None
         total = len(self.points) * len(run.checks())
         try:
             with Progress(total, quiet=self.quiet) as progress:

@@ -1,0 +1,141 @@
+"""Bad input gets one paragraph, the design's exit code, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def weighbridge(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "weighbridge", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environ},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "Did you mean 'run'"),
+        (["run", "--checks", "shcema"], "Did you mean 'schema'"),
+        (["run", "--env", "prod"], "production"),
+        (["run", "--users", "0"], "--users"),
+        (["run", "nope.odcs.yaml"], "no such file"),
+        (["run"], "${SHOP_URL} is not set"),
+        (["run", "--env", "production"], "it has: sandbox, staging"),
+        (["run", "--env", "sandbox", "--points", "shop.Ordr"], "Did you mean 'shop.Order'"),
+        (["run", "--env", "sandbox", "--resume"], "no unfinished run"),
+    ],
+)
+def test_usage_errors_exit_2_before_any_contact(shop: Path, arguments: list[str], said: str) -> None:
+    done = weighbridge(*arguments, cwd=shop)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_contract_names_file_line_and_column(shop: Path) -> None:
+    contract = shop / "contracts" / "shop.odcs.yaml"
+    contract.write_text(contract.read_text().replace("logicalType: integer", "logicalType: integr"))
+    done = weighbridge("run", "--env", "sandbox", cwd=shop)
+    assert done.returncode == 2
+    assert f"{contract.name}:14:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_yaml_names_the_line(shop: Path) -> None:
+    (shop / "contracts" / "shop.odcs.yaml").write_text("kind: [unclosed\nid: x\n")
+    done = weighbridge("run", "--env", "sandbox", cwd=shop)
+    assert done.returncode == 2
+    assert "shop.odcs.yaml:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unwritable_output_folder_is_found_first(shop: Path) -> None:
+    (shop / "taken").write_text("a file, not a folder")
+    done = weighbridge("run", "--env", "sandbox", "--out", "taken/report", cwd=shop)
+    assert done.returncode == 2
+    assert "taken" in done.stderr
+    assert not (shop / ".weighbridge" / "runs").exists()
+
+
+def test_an_unreachable_system_is_unknown_and_exits_3(shop: Path) -> None:
+    done = weighbridge(
+        "run", "--checks", "connection,schema", cwd=shop, SHOP_URL="postgresql://u:hunter2@127.0.0.1:1/nothing"
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    everything = (
+        done.stdout
+        + done.stderr
+        + "".join(
+            p.read_text(errors="replace")
+            for p in shop.rglob("*")
+            if p.is_file() and p.suffix in {".json", ".html", ".md"}
+        )
+    )
+    assert "hunter2" not in everything
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_sends_nothing(shop: Path) -> None:
+    (shop / "shop.db").unlink()
+    done = weighbridge("run", "--env", "sandbox", "--plan", cwd=shop)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was sent" in done.stdout
+    assert not (shop / "shop.db").exists()
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys; from weighbridge.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'great_expectations', 'pandas', 'pyodbc', 'duckdb', 'pyarrow', 'sqlalchemy', 'pydantic'}\n"
+        "found = heavy & set(sys.modules); assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_plugin_is_light() -> None:
+    code = (
+        "import sys, pytest\nbefore = set(sys.modules)\nimport weighbridge.pytest_plugin\n"
+        "new = {n for n in set(sys.modules) - before if n.startswith('weighbridge')}\n"
+        "assert new <= {'weighbridge', 'weighbridge.names', 'weighbridge.pytest_plugin'}, new"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_init_writes_a_project_and_overwrites_nothing(tmp_path: Path) -> None:
+    done = weighbridge("init", "--yes", "--system", "erp", "--connector", "odata", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "infer erp" in done.stdout
+    again = weighbridge("init", "--yes", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "there already" in again.stderr
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    weighbridge("init", "--yes", cwd=tmp_path)
+    done = weighbridge("doctor", "--offline", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "${CRM_URL} is not set" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(shop: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weighbridge", "run", "--help"], cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert b"Traceback" not in errors
