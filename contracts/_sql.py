@@ -32,13 +32,14 @@ def refusal(query: str, dialect: str | None = None) -> str | None:
     """Why this statement is not run; None for one that only reads."""
     import sqlglot
     from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
     if len(query) > MAX_STATEMENT:
         return f"has {len(query):,} characters; {MAX_STATEMENT:,} are allowed"
     text = _PLACEHOLDER.sub(r"wb_\1", query)
     try:
         trees = [t for t in sqlglot.parse(text, read=dialect) if t is not None]
-    except sqlglot.errors.SqlglotError as error:
+    except SqlglotError as error:
         first = " ".join(str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").split())
         return f"cannot be parsed, so it cannot be known to read only: {first[:200]}"
     except RecursionError:

@@ -236,12 +236,9 @@ class _Lint:
             self.limits(options, path, lambda v: isinstance(v, (int, float)) and math.isfinite(v))
         elif kind in ("date", "timestamp", "time"):
             self.times(options, kind, path)
-        elif kind == "string" and isinstance(options.get("format"), str):
-            if options["format"] not in STRING_FORMATS:
-                self.say(
-                    (*path, "format"),
-                    f"the format '{options['format']:.60}' is not known; known are {', '.join(STRING_FORMATS)}",
-                )
+        elif kind == "string" and options.get("format", "uuid") not in STRING_FORMATS:
+            said = str(options["format"])[:60]
+            self.say((*path, "format"), f"the format '{said}' is not known; known are {', '.join(STRING_FORMATS)}")
 
     def limits(self, options: dict[str, Any], path: Path, good: Callable[[Any], bool]) -> None:
         for key in ORDERED:

@@ -1,0 +1,375 @@
+"""The one module of Great Expectations: it gives the verdict on a compiled suite, on DuckDB or in place.
+
+Two small adaptations make GX run on DuckDB, which it does not support itself: results are fetched before GX closes
+their connection, and GX is told how DuckDB spells a regular expression. Both touch internals, so the version is
+pinned and a canary test says when either is no longer needed or no longer fits.
+
+Importing this module costs about two seconds: import it where a suite is run, nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+with warnings.catch_warnings():
+    # Its dependencies' deprecations are not ours to mend.
+    warnings.simplefilter("ignore")
+    import great_expectations as gx
+    from great_expectations.core.batch import Batch
+    from great_expectations.core.metric_domain_types import MetricDomainTypes
+    from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
+    from great_expectations.execution_engine import SqlAlchemyExecutionEngine
+    from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
+    from great_expectations.expectations.expectation import BatchExpectation
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metrics.column_map_metrics import (
+        column_values_match_regex,
+        column_values_match_regex_list,
+        column_values_not_match_regex,
+        column_values_not_match_regex_list,
+    )
+    from great_expectations.expectations.metrics.metric_provider import metric_partial, metric_value
+    from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+    from great_expectations.validator.validator import Validator
+
+import sqlalchemy as sa
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+
+from weighbridge.checks.masking import mask_text
+from weighbridge.checks.suite import Planned, meets
+from weighbridge.checks.workspace import Workspace
+from weighbridge.contracts.models import Rule
+
+__all__ = ["VERSION", "ExpectFailingRowsToMeet", "ExpectQueryToMeet", "Verdict", "duckdb_engine_of", "validate"]
+
+VERSION: str = gx.__version__
+RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_QUIET = threading.Lock()
+
+logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+
+
+# --- expectations of ours ------------------------------------------------------------------------------------------
+
+
+class FailingRows(TableMetricProvider):
+    """An aggregate over the rows, fused by GX into one SELECT with all others of the same table."""
+
+    metric_name = "table.weighbridge_failing_rows"
+    value_keys = ("aggregate",)
+
+    @metric_partial(
+        engine=SqlAlchemyExecutionEngine,
+        partial_fn_type=MetricPartialFunctionTypes.AGGREGATE_FN,
+        domain_type=MetricDomainTypes.TABLE,
+    )
+    def _sqlalchemy(
+        cls,  # noqa: N805
+        execution_engine: Any,  # noqa: ARG002
+        metric_domain_kwargs: dict[str, Any],
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002
+        runtime_configuration: dict[str, Any],  # noqa: ARG002
+    ) -> Any:
+        return sa.literal_column(metric_value_kwargs["aggregate"]), metric_domain_kwargs, {}
+
+
+class QueryNumber(TableMetricProvider):
+    """The one value that a statement of a rule returns."""
+
+    metric_name = "table.weighbridge_query"
+    value_keys = ("query",)
+
+    @metric_value(engine=SqlAlchemyExecutionEngine)
+    def _sqlalchemy(
+        cls,  # noqa: N805
+        execution_engine: Any,
+        metric_domain_kwargs: dict[str, Any],  # noqa: ARG002
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002
+        runtime_configuration: dict[str, Any],  # noqa: ARG002
+    ) -> Any:
+        statement = sa.text(metric_value_kwargs["query"].replace(":", r"\:"))
+        rows = execution_engine.execute_query(statement).fetchmany(2)
+        if len(rows) != 1 or len(rows[0]) != 1:
+            shape = f"{len(rows)} row(s)" if len(rows) != 1 else f"{len(rows[0])} columns"
+            raise ValueError(f"the statement returns {shape}; a rule needs exactly one value")
+        value = rows[0][0]
+        if value is None:
+            raise ValueError("the statement returns NULL, which cannot be held against a number")
+        return value
+
+
+class _Meets(BatchExpectation):
+    """Shared by both: a number held against the standard's operators."""
+
+    rule: str
+    operator: str
+    value: Any = None
+    unit: str = "rows"
+
+    domain_keys: ClassVar[tuple[str, ...]] = ("batch_id",)
+
+    def _verdict(self, number: Any, total: int | None) -> dict[str, Any]:
+        observed = number
+        if self.unit == "percent":
+            if not total:
+                raise ValueError("a percentage of no rows says nothing")
+            observed = 100.0 * number / total
+        if hasattr(observed, "as_tuple"):
+            observed = float(observed)
+        value = tuple(self.value) if isinstance(self.value, list) else self.value
+        return {
+            "success": meets(self.operator, observed, value),
+            "result": {"observed_value": observed, "unexpected_count": number, "element_count": total},
+        }
+
+
+class ExpectFailingRowsToMeet(_Meets):
+    """The rows that break a rule, counted by an aggregate, are as many as the contract allows."""
+
+    aggregate: str
+
+    metric_dependencies = ("table.weighbridge_failing_rows", "table.row_count")
+    success_keys: ClassVar[tuple[str, ...]] = ("aggregate", "operator", "value", "unit", "rule")
+
+    def _validate(
+        self,
+        metrics: dict[str, Any],
+        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002
+        execution_engine: Any = None,  # noqa: ARG002
+    ) -> Any:
+        return self._verdict(int(metrics["table.weighbridge_failing_rows"] or 0), metrics["table.row_count"])
+
+
+class ExpectQueryToMeet(_Meets):
+    """The one value that a read-only statement returns is as the contract demands."""
+
+    query: str
+
+    metric_dependencies = ("table.weighbridge_query", "table.row_count")
+    success_keys: ClassVar[tuple[str, ...]] = ("query", "operator", "value", "unit", "rule")
+
+    def _validate(
+        self,
+        metrics: dict[str, Any],
+        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002
+        execution_engine: Any = None,  # noqa: ARG002
+    ) -> Any:
+        return self._verdict(metrics["table.weighbridge_query"], metrics["table.row_count"])
+
+
+# --- the adaptation to DuckDB ---------------------------------------------------------------------------------------
+
+
+def duckdb_engine_of(workspace: Workspace) -> sa.Engine:
+    """A SQLAlchemy engine over an open workspace, adapted so that GX can use it."""
+    import duckdb_engine
+
+    engine = sa.create_engine(
+        "duckdb:///:memory:",
+        creator=lambda: duckdb_engine.ConnectionWrapper(workspace.raw.cursor()),
+        poolclass=sa.pool.StaticPool,
+    )
+    fetch_before_close(engine)
+    teach_regex()
+    return engine
+
+
+def fetch_before_close(engine: sa.Engine) -> None:
+    """Fetch every result at once: GX closes the connection before it reads the rows."""
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def _fetch(_conn: Any, cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
+        if cursor.description:
+            context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(
+                cursor, alternate_description=cursor.description, initial_buffer=cursor.fetchall()
+            )
+
+
+REGEX_MODULES: tuple[ModuleType, ...] = (
+    column_values_match_regex,
+    column_values_match_regex_list,
+    column_values_not_match_regex,
+    column_values_not_match_regex_list,
+)
+
+
+def teach_regex() -> None:
+    """Tell GX how DuckDB and SQLite spell a regular expression; safe to call again."""
+    with _QUIET:
+        for module in REGEX_MODULES:
+            original = module.get_dialect_regex_expression
+            if not getattr(original, "taught", False):
+                module.get_dialect_regex_expression = _taught(original)  # type: ignore[attr-defined]
+
+
+def _taught(original: Callable[..., Any]) -> Callable[..., Any]:
+    def spelled(column: Any, regex: str, dialect: Any, positive: bool = True) -> Any:
+        name = getattr(dialect, "name", None) or getattr(getattr(dialect, "dialect", None), "name", None)
+        if name == "duckdb" or getattr(dialect, "__name__", "") == "duckdb_engine":
+            found = sa.func.regexp_matches(column, sa.literal(regex))
+            return found if positive else sa.not_(found)
+        return original(column, regex, dialect, positive)
+
+    spelled.taught = True  # type: ignore[attr-defined]
+    return spelled
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What GX says of one planned rule. `error` is why it could not say anything."""
+
+    success: bool | None
+    count: int | None = None
+    total: int | None = None
+    observed: Any = None
+    error: str | None = None
+    raw: Any = None
+    """GX's own result, for its Data Docs."""
+
+
+class _Validator(Validator):
+    """GX's validator without its progress bar."""
+
+    def _determine_progress_bars(self) -> bool:
+        return False
+
+
+def validate(engine: sa.Engine, table: str, planned: Sequence[Planned], *, schema: str | None = None) -> list[Verdict]:
+    """GX's verdict on each planned rule that has an expectation, in order; an exception inside GX is an error.
+
+    All aggregates go through the table in as few passes as GX needs. Where one statement fails for all, each rule is
+    asked alone, so that one impossible rule does not hide the others.
+    """
+    teach_regex()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        execution = SqlAlchemyExecutionEngine(engine=engine)
+        data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
+        execution.load_batch_data("rows", data)
+        validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])
+        verdicts = _ask(validator, planned)
+        broken = [i for i, v in enumerate(verdicts) if v.error is not None]
+        if len(broken) > 1:
+            for index in broken:
+                verdicts[index] = _ask(validator, [planned[index]])[0]
+    return verdicts
+
+
+def _ask(validator: Validator, planned: Sequence[Planned]) -> list[Verdict]:
+    configurations = [
+        ExpectationConfiguration(type=str(p.type), kwargs=dict(p.kwargs), meta={"wb": i}) for i, p in enumerate(planned)
+    ]
+    found: dict[int, Verdict] = {}
+    try:
+        results = validator.graph_validate(
+            configurations, runtime_configuration={"result_format": dict(RESULT_FORMAT), "catch_exceptions": True}
+        )
+    except Exception as error:  # noqa: BLE001 - GX raises what it likes while it builds its graph: not bad data
+        if len(planned) == 1:
+            return [Verdict(None, error=_words(error))]
+        return [_ask(validator, [p])[0] for p in planned]
+    for result in results:
+        number = (result.expectation_config.meta or {}).get("wb") if result.expectation_config else None
+        if isinstance(number, int):
+            found[number] = _verdict(result)
+    return [found.get(i, Verdict(None, error="Great Expectations gave no result")) for i in range(len(planned))]
+
+
+def _verdict(result: Any) -> Verdict:
+    error = _exception(result.exception_info)
+    if error is not None:
+        return Verdict(None, error=error, raw=result)
+    body = result.result or {}
+    count, total = body.get("unexpected_count"), body.get("element_count")
+    observed = body.get("observed_value", count)
+    return Verdict(bool(result.success), count, total, observed, raw=result)
+
+
+def _exception(info: Any) -> str | None:
+    """The first exception GX caught, in one line; None where it caught none."""
+    if not isinstance(info, dict):
+        return None
+    if "raised_exception" in info:
+        return _tidy(str(info.get("exception_message"))) if info["raised_exception"] else None
+    for inner in info.values():
+        if isinstance(inner, dict) and inner.get("raised_exception", True):
+            return _tidy(str(inner.get("exception_message")))
+    return None
+
+
+def _words(error: BaseException) -> str:
+    return _tidy(f"{type(error).__name__}: {error}")
+
+
+def _tidy(text: str) -> str:
+    kept = " ".join(text.split("Traceback", maxsplit=1)[0].split("[SQL:", maxsplit=1)[0].split())
+    return mask_text(kept)[:400]
+
+
+_SELF_TEST: list[str | None] = []
+
+
+def duckdb_problem() -> str | None:
+    """Why GX cannot be trusted on this DuckDB, None where it can; tried once a process on three rows."""
+    with _QUIET:
+        if _SELF_TEST:
+            return _SELF_TEST[0]
+    try:
+        problem = _try_duckdb()
+    except Exception as error:  # noqa: BLE001 - whatever breaks here, the stock engine takes over and says why
+        problem = _words(error)
+    with _QUIET:
+        _SELF_TEST[:] = [problem]
+    return problem
+
+
+def _try_duckdb() -> str | None:
+    import duckdb
+    import duckdb_engine
+
+    raw = duckdb.connect(":memory:")
+    raw.execute("CREATE TABLE canary AS SELECT * FROM (VALUES (1, 'a'), (2, 'b'), (NULL, 'b')) t(n, word)")
+    engine = sa.create_engine(
+        "duckdb:///:memory:", creator=lambda: duckdb_engine.ConnectionWrapper(raw), poolclass=sa.pool.StaticPool
+    )
+    fetch_before_close(engine)
+    asked = (
+        ("expect_column_values_to_not_be_null", {"column": "n"}, 1),
+        ("expect_column_values_to_match_regex", {"column": "word", "regex": "^a"}, 2),
+        (
+            "expect_failing_rows_to_meet",
+            {"rule": "canary", "aggregate": "COUNT(word) - COUNT(DISTINCT word)", "operator": "mustBe", "value": 0},
+            1,
+        ),
+    )
+    planned = [Planned(_CANARY, kind, kwargs) for kind, kwargs, _ in asked]
+    try:
+        for (kind, _, count), verdict in zip(asked, validate(engine, "canary", planned), strict=True):
+            if verdict.error is not None:
+                return f"{kind}: {verdict.error}"
+            if verdict.count != count or verdict.total != 3 or verdict.success:
+                return f"{kind} counted {verdict.count} of {verdict.total} where {count} of 3 was right"
+    finally:
+        engine.dispose()
+        raw.close()
+    return None
+
+
+_CANARY = Rule(
+    id="canary", path="canary", name="canary", line=0, check="quality", kind="row_count", severity="info", columns=(),
+    arguments={}, expected="",
+)  # fmt: skip
