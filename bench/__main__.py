@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m bench [NAME ...]`. Each prints ratios against its peer and its limit, from one run."""
+"""Runs the benchmarks: `python -m bench [NAME ...]`. Each prints ratios against its peer and its limit in one run."""
 
 from __future__ import annotations
 
