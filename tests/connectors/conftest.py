@@ -1,0 +1,42 @@
+"""One real PostgreSQL for a worker's tests; a fresh database for each test that asks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from weighbridge.sandbox.postgres import PostgresSandbox, available
+
+_number = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresSandbox]:
+    """A running server; `stop` at the end of the session."""
+    missing = available()
+    if missing:
+        pytest.skip(f"needs system package: {missing}")
+    with PostgresSandbox(tmp_path_factory.mktemp("postgres"), settings={"max_connections": 60}) as server:
+        yield server
+
+
+@pytest.fixture
+def pg_database(postgres: PostgresSandbox) -> Iterator[Callable[[str], str]]:
+    """`pg_database(sql)` makes a fresh database, runs the script and gives its url."""
+    made: list[str] = []
+
+    def make(script: str) -> str:
+        name = f"t{next(_number)}"
+        with postgres.connect() as admin:
+            admin.execute(f"CREATE DATABASE {name}")
+        made.append(name)
+        with postgres.connect(name) as own:
+            own.execute(script)
+        return postgres.url(name)
+
+    yield make
+    with postgres.connect() as admin:
+        for name in made:
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
