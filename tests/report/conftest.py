@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from weighbridge.contracts.scale import Scale
 from weighbridge.report.model import CheckReport, OverallVerdict, PointReport, Report, RunInfo, SystemReport, Target
 
 CHECKS = ("connection", "schema", "quality", "completeness", "volume", "limits", "load", "resilience")
@@ -79,6 +80,14 @@ def small() -> Report:
         180.0,
         165.0,
         195.0,
+        inputs={
+            "cap": 150000.0,
+            "reserve": 0.2,
+            "background": 60000.0,
+            "calls_per_user_hour": 41.667,
+            "working_hours": 8.0,
+            "day_factor": 1.0,
+        },
         when={"ordinary": "14:20", "month_end": "10:50", "month": "2027-03"},
         remedies=[
             {"remedy": "read in batches of 200", "users": 9000.0, "low": 8200.0, "high": 9900.0},
@@ -112,7 +121,33 @@ def small() -> Report:
             "bursts": [{"size": 32, "drain_rate": 480.0, "errors": 0}],
             "audit": {"cpu_share": 0.21, "schedule_lag_ms": 0.4, "valid": True},
         },
-        forecast=[quota, forecast("concurrent_calls", 640.0, 560.0, 720.0, trust="measured", basis="measured")],
+        forecast=[
+            quota,
+            forecast(
+                "latency",
+                640.0,
+                560.0,
+                720.0,
+                trust="extrapolated",
+                basis="measured",
+                model="closed_queue",
+                inputs={
+                    "capacity": 128.0,
+                    "capacity_factor": 1.0,
+                    "think_s": 4.0,
+                    "objective_s": 1.0,
+                    "correction": 1.0,
+                    "slots": 20.0,
+                    "service_s": 0.04,
+                    "delay_s": 0.0,
+                },
+            ),
+        ],
+        scale={
+            **Scale(month_end_factor=2.5, growth_per_year=0.4).model_dump(mode="json"),
+            "weights": list(Scale().weights),
+        },
+        measurements={"volume": {"rows_per_second": 5200.0, "growth_exponent": 1.02}},
         checks=[
             passed("connection"),
             CheckReport(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["markdown", "markdown_code", "one_line", "spreadsheet", "xml"]
+__all__ = ["markdown", "markdown_code", "one_line", "printable", "spreadsheet", "xml"]
 
 # C0 and C1 controls (tab and newline apart), and the characters that turn the reading direction around.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -19,6 +19,11 @@ _LIST = re.compile(r"^(\d+)([.)])")
 _EXCEL_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _EXCEL_CELL = 32_767
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def printable(text: str) -> str:
+    """The text without control characters (tab and newline apart) and without reversals of the reading direction."""
+    return _CONTROLS.sub("", text)
 
 
 def one_line(text: object, *, limit: int | None = None, encoding: str | None = None) -> str:

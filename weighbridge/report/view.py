@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +84,7 @@ def blockers(report: Report, *, warnings: bool = False) -> list[Blocker]:
 
     def key(b: Blocker) -> tuple[Any, ...]:
         users = float("inf") if b.users is None else b.users
-        return kinds[b.kind], b.point != limiting, users, b.point, b.check
+        return kinds[b.kind], b.point != limiting, users, _natural(b.point), b.check
 
     return sorted(found, key=key)
 
@@ -93,7 +94,7 @@ def _of_check(point: PointReport, check: CheckReport, owner: str, warnings: bool
     if check.status == "skipped":
         return
     for row in check.findings:
-        if row["severity"] in wanted:
+        if row["severity"] in wanted and not row.get("waived"):
             yield Blocker(
                 point=point.id,
                 check=check.check,
@@ -133,7 +134,7 @@ def worst_first(report: Report) -> list[PointReport]:
 
     def key(point: PointReport) -> tuple[Any, ...]:
         ceiling = point.safe_users if point.safe_users is not None else point.at_least
-        return _ORDER.get(point.status, 9), float("inf") if ceiling is None else ceiling, point.id
+        return _ORDER.get(point.status, 9), float("inf") if ceiling is None else ceiling, _natural(point.id)
 
     return sorted(report.points, key=key)
 
@@ -144,14 +145,20 @@ def first_breaks(report: Report) -> list[tuple[PointReport, dict[str, Any] | Non
 
     def key(item: tuple[PointReport, dict[str, Any] | None]) -> tuple[Any, ...]:
         point, row = item
+        name = _natural(point.id)
         if point.safe_users == 0:
-            return 0, 0.0, point.id
+            return 0, 0.0, name
         if row is None:
-            return 2, 0.0, point.id
+            return 2, 0.0, name
         known = row["users"] if row["users"] is not None else row["at_least"]
-        return (1, known, point.id) if known is not None else (2, 0.0, point.id)
+        return (1, known, name) if known is not None else (2, 0.0, name)
 
     return sorted(found, key=key)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    # Object2 before Object10
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _deciding(point: PointReport) -> dict[str, Any] | None:
