@@ -56,7 +56,13 @@ class Profile:
             numbers = values if types[float] == len(values) else [v for v in values if type(v) is float]
             self.whole = all(map(float.is_integer, numbers)) and max(map(abs, numbers)) <= EXACT
 
+    @property
+    def empty(self) -> bool:
+        """Nothing at all was seen in the column."""
+        return self.marked == 0 and not any(count > 0 for count in self.types.values())
+
     def kinds(self) -> dict[str, int]:
+        """Filled cells by kind."""
         out: Counter[str] = Counter()
         for type_, count in self.types.items():
             if count > 0:

@@ -123,6 +123,11 @@ class SheetScan:
     """XML after the cells: merges, protection, tables."""
     first_cells: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     """(row, column, kind, type attribute, raw) of the first rows."""
+    hidden_columns: list[str] = field(default_factory=list)
+    """Letters; of binary formats only, as `merged`, `volatile` and `protected` are: XML says them in head and tail."""
+    merged: list[str] = field(default_factory=list)
+    volatile: Marks = field(default_factory=lambda: Marks(keep=0))
+    protected: bool = False
     not_looked: list[str] = field(default_factory=list)
 
     def counts(self, column: int) -> dict[str, int]:

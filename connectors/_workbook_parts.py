@@ -12,7 +12,20 @@ import numpy as np
 from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, unescape
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
 
-__all__ = ["Name", "Parts", "Sheet", "Table", "number_kind", "read_parts", "shared_texts", "styles_of"]
+__all__ = [
+    "Name",
+    "Parts",
+    "Sheet",
+    "Styles",
+    "Table",
+    "chosen_texts",
+    "number_kind",
+    "read_parts",
+    "read_properties",
+    "shared_texts",
+    "styles_of",
+    "text_classes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,11 @@ class Parts:
     modified_by: str | None = None
     modified: str | None = None
     workbook: str = "xl/workbook.xml"
+    external: list[str] = field(default_factory=list)
+    """External books of a .xls; packages say them by relationship, as `connections`."""
+    connections: list[str] = field(default_factory=list)
+    cell_formats: int = 0
+    """Cell formats of a .xls."""
 
     def sheet(self, name: str) -> Sheet | None:
         wanted = name.casefold()
@@ -111,7 +129,7 @@ def read_parts(package: Package) -> Parts:
     for sheet in parts.sheets:
         if sheet.kind == "worksheet":
             parts.tables.extend(_tables(package, sheet))
-    _properties(package, parts)
+    read_properties(package, parts)
     return parts
 
 
@@ -130,7 +148,8 @@ def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:
         )
 
 
-def _properties(package: Package, parts: Parts) -> None:
+def read_properties(package: Package, parts: Parts) -> None:
+    """Who wrote it and when, by the document properties."""
     if package.has("docProps/app.xml"):
         for node in package.xml("docProps/app.xml").iter():
             if local(node) == "Application" and node.text:

@@ -50,6 +50,8 @@ class Region:
     fixed_end: bool
     """The end was given (a range with an end row): nothing is cut."""
     observations: list[Observation] = field(default_factory=list)
+    unnamed: dict[str, str] = field(default_factory=dict)
+    """Columns without a header: the name given -> their letters."""
 
 
 def regions(book: Book, address: str) -> list[Region]:
@@ -202,16 +204,22 @@ def _make(
         values = next(iter(book.grid(sheet).rows(header, header, left, right)), [])
     elif names is not None:
         values = list(names)
-    kept, labels = _labels(values, left, observations, sheet.name, scan, header)
-    return Region(book, sheet, header, header + 1, last, left, right, labels, kept, False, observations)
+    unnamed: dict[str, str] = {}
+    kept, labels = _labels(values, left, observations, unnamed, sheet.name, scan, header)
+    return Region(book, sheet, header, header + 1, last, left, right, labels, kept, False, observations, unnamed)
 
 
 def _labels(
-    values: list[Any], left: int, observations: list[Observation], sheet: str, scan: Any, header: int
+    values: list[Any],
+    left: int,
+    observations: list[Observation],
+    unnamed: dict[str, str],
+    sheet: str,
+    scan: Any,
+    header: int,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     kept: list[int] = []
     labels: list[str] = []
-    blank: list[str] = []
     twice: list[str] = []
     spaced: list[str] = []
     for offset, value in enumerate(values):
@@ -222,7 +230,7 @@ def _labels(
             if not sum(scan.counts(left + offset).values()):
                 continue  # an empty column between or beside
             text = f"column_{letters}"
-            blank.append(letters)
+            unnamed[text] = letters
         elif text != raw:
             spaced.append(f"{letters}{header}")
         name, number = text, 1
@@ -233,14 +241,6 @@ def _labels(
             twice.append(f"{text} in {letters}{header}")
         kept.append(offset)
         labels.append(name)
-    if blank:
-        observations.append(
-            Observation(
-                "blank_headers",
-                f"{sheet}: column(s) {', '.join(blank[:20])} hold data without a header; they are named column_X.",
-                {"columns": blank},
-            )
-        )
     if twice:
         observations.append(
             Observation(

@@ -288,6 +288,7 @@ class ExcelConnector(Connector):
             if len(found) > 1:
                 region.book.release()
         observations.extend(_differences(found))
+        observations.extend(_drop_empty(found, profiles))
         columns = [
             Column(name, type_, None, native)
             for name, profile in profiles.items()
@@ -485,6 +486,22 @@ def _profile_region(region: Region, profiles: dict[str, Profile], observations: 
                 profile.long_digits = max(profile.long_digits, *digits)
                 profile.whole |= profile.types.get(float, 0) == len(raws)
     return rows
+
+
+def _drop_empty(found: list[Region], profiles: dict[str, Profile]) -> Iterator[Observation]:
+    """Forget columns without header and without data; say which have data but no header."""
+    for region in found:
+        with_data = {name: letters for name, letters in region.unnamed.items() if not profiles[name].empty}
+        if with_data:
+            yield Observation(
+                "blank_headers",
+                f"{region.sheet.name}: column(s) {', '.join(with_data.values())} hold data without a header; "
+                f"they are named {', '.join(with_data)}.",
+                {"columns": list(with_data.values()), "sheet": region.sheet.name},
+            )
+    for name in {name for region in found for name in region.unnamed}:
+        if profiles[name].empty:
+            del profiles[name]
 
 
 def _differences(found: list[Region]) -> Iterator[Observation]:

@@ -1,0 +1,299 @@
+"""Reads the records of a legacy .xls (BIFF8): sheets, names, and what its cells hold that values would lose.
+
+Looked at: sheet states, macro sheets, date system, protection, external books, names, merges, hidden rows and
+columns, cell kinds, error cells, volatile formulas. Not looked at: the text of formulas, tables (the format has
+none), conditional formats, connections inside query tables; callers say so.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from weighbridge.connectors._workbook_cells import (
+    BOOL,
+    COLUMNS,
+    ERROR,
+    KINDS,
+    TEXT,
+    SheetScan,
+    column_letters,
+    pack,
+    place,
+)
+from weighbridge.connectors._workbook_package import Package, WorkbookProblem
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
+
+__all__ = ["ERROR_TEXT", "ole_streams", "read_xls"]
+
+ERROR_TEXT = {
+    0x00: "#NULL!",
+    0x07: "#DIV/0!",
+    0x0F: "#VALUE!",
+    0x17: "#REF!",
+    0x1D: "#NAME?",
+    0x24: "#NUM!",
+    0x2A: "#N/A",
+    0x2B: "#GETTING_DATA",
+}
+MAX_STREAM = 512 << 20
+_SHEET_KINDS = {0: "worksheet", 1: "macrosheet", 2: "chartsheet", 6: "module"}
+_STATES = ("visible", "hidden", "veryHidden", "veryHidden")
+_BROKEN_REFERENCE = (0x3C, 0x5C, 0x7C, 0x3D, 0x5D, 0x7D, 0x2A, 0x4A, 0x6A, 0x2B, 0x4B, 0x6B)
+
+
+def _ole(package: Package) -> Any:
+    import olefile
+
+    if package.data is not None:
+        return olefile.OleFileIO(io.BytesIO(package.data))
+    return olefile.OleFileIO(str(package.path))
+
+
+def ole_streams(package: Package) -> list[str]:
+    """Storages and streams of the compound file, joined by slashes."""
+    with _ole(package) as ole:
+        return ["/".join(entry) for entry in ole.listdir(streams=True, storages=True)]
+
+
+def _stream(package: Package) -> bytes:
+    try:
+        with _ole(package) as ole:
+            if ole.get_size("Workbook") > MAX_STREAM:
+                raise WorkbookProblem(
+                    f"{package.path}: refused: its workbook stream says it has {ole.get_size('Workbook'):,} bytes.",
+                    code="hostile",
+                    remedy="Ask for the original file.",
+                )
+            return ole.openstream("Workbook").read()
+    except (OSError, ValueError, IndexError, struct.error, TypeError, AttributeError) as error:
+        raise _damaged(package, str(error)) from None
+
+
+def _damaged(package: Package, why: str) -> WorkbookProblem:
+    return WorkbookProblem(
+        f"{package.path}: not a workbook that can be read: its records are damaged or truncated ({why}).",
+        code="malformed",
+        remedy="Open it in Excel, let it repair the file and save it as .xlsx.",
+    )
+
+
+def _records(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
+    """(code, where its body begins, length) of each record from `at` on."""
+    size = len(data)
+    while at + 4 <= size:
+        code, length = data[at] | data[at + 1] << 8, data[at + 2] | data[at + 3] << 8
+        at += 4
+        if at + length > size:
+            return
+        yield code, at, length
+        at += length
+
+
+def read_xls(package: Package) -> tuple[Parts, dict[str, SheetScan]]:
+    """The workbook's description and the scan of every sheet, by name."""
+    data = _stream(package)
+    parts = Parts(workbook="Workbook")
+    offsets: list[int] = []
+    formats: dict[int, str] = {}
+    kinds: list[int] = []
+    try:
+        if len(data) < 8 or data[0] | data[1] << 8 != 0x809:
+            raise _damaged(package, "it does not begin with a workbook record")
+        for code, at, length in _records(data):
+            if code == 0x0A:  # end of the globals
+                break
+            body = data[at : at + length]
+            _global_record(code, body, parts, offsets, formats, kinds)
+        styles = np.asarray(kinds or [1], np.uint8)
+        scans = {}
+        for sheet, offset in zip(parts.sheets, offsets, strict=True):
+            scan = _Sheet(data, offset, styles, parts, sheet.name).run()
+            if sheet.kind == "worksheet":
+                scans[sheet.name] = scan
+    except (struct.error, IndexError, ValueError, UnicodeDecodeError) as error:
+        raise _damaged(package, str(error)) from None
+    parts.cell_formats = len(kinds)
+    return parts, scans
+
+
+def _global_record(
+    code: int, body: bytes, parts: Parts, offsets: list[int], formats: dict[int, str], kinds: list[int]
+) -> None:
+    if code == 0x85:
+        offset, state, kind = struct.unpack_from("<IBB", body)
+        name = _text(body, 7, body[6])
+        kind_word = _SHEET_KINDS.get(kind, "worksheet")
+        if kind_word != "module":
+            parts.sheets.append(Sheet(name, _STATES[state & 3], kind_word, "", len(parts.sheets)))
+            offsets.append(offset)
+    elif code == 0x22:
+        parts.date1904 = body[:2] == b"\x01\x00"
+    elif code == 0x12 and body[:1] == b"\x01":
+        parts.protected.append("workbook")
+    elif code == 0x41E:
+        number, length = struct.unpack_from("<HH", body)
+        formats[number] = _text(body, 4, length)
+    elif code == 0xE0:
+        number = struct.unpack_from("<H", body, 2)[0]
+        kinds.append(number_kind(formats.get(number, ""), number))
+    elif code == 0x1AE:
+        sheets, kind = struct.unpack_from("<HH", body)
+        if kind not in {0x0401, 0x3A01} and sheets:
+            parts.external.append(_path(_text(body, 4, kind)))
+    elif code == 0x18:
+        parts.names.append(_name(body, parts))
+    elif code == 0x876:
+        parts.connections.append("a data connection")
+    elif code == 0x5C and len(body) > 3:
+        parts.modified_by = _text(body, 2, struct.unpack_from("<H", body)[0]).strip() or None
+
+
+def _text(body: bytes, at: int, length: int) -> str:
+    """A string of `length` characters whose flag byte stands at `at`."""
+    if body[at] & 1:
+        return body[at + 1 : at + 1 + 2 * length].decode("utf-16-le", "replace")
+    return body[at + 1 : at + 1 + length].decode("latin-1")
+
+
+def _path(encoded: str) -> str:
+    """An external book's path from its encoded form."""
+    text = encoded.lstrip("\x01\x02")
+    return "".join({"\x03": "\\", "\x01": ":", "\x02": "\\", "\x04": "..\\"}.get(c, c) for c in text)[:300]
+
+
+def _name(body: bytes, parts: Parts) -> Name:
+    flags, _, length, size = struct.unpack_from("<HBBH", body)
+    index = struct.unpack_from("<H", body, 8)[0]
+    wide = body[14] & 1
+    name = f"built-in {body[15]}" if flags & 0x20 else _text(body, 14, length)
+    formula = body[15 + length * (2 if wide else 1) :][:size]
+    broken = bool(formula) and formula[0] in _BROKEN_REFERENCE
+    sheet = parts.sheets[index - 1].name if 0 < index <= len(parts.sheets) else None
+    return Name(name, "#REF!" if broken else "(not decoded)", sheet, bool(flags & 1))
+
+
+class _Sheet:
+    """One pass over the records of a sheet."""
+
+    def __init__(self, data: bytes, offset: int, styles: Any, parts: Parts, name: str) -> None:
+        self.data, self.offset, self.styles, self.parts, self.name = data, offset, styles, parts, name
+        self.scan = SheetScan(kinds=np.zeros((256, len(KINDS)), np.int64))
+        self.errors: list[tuple[int, str]] = []
+        self.volatile: list[int] = []
+        self.negative: list[tuple[int, str]] = []
+
+    def run(self) -> SheetScan:
+        data = self.data
+        depth = 0
+        for code, at, length in _records(data, self.offset):
+            if code == 0x809:
+                depth += 1
+            elif code == 0x0A:
+                depth -= 1
+                if depth <= 0:
+                    break
+            elif depth == 1:
+                self._record(code, at, length)
+        scan.kinds = scan.kinds[: scan.last_column]
+        for marks, found in ((scan.errors, self.errors), (scan.negative_dates, self.negative)):
+            found.sort()
+            marks.add(np.asarray([p for p, _ in found], np.int64), lambda i, f=found: f[i][1])
+        scan.volatile.add(np.asarray(sorted(self.volatile), np.int64), lambda _i: "")
+        scan.not_looked.append("the text of formulas in .xls")
+        return scan
+
+    def _cell(self, row: int, column: int, kind: int) -> None:
+        scan = self.scan
+        scan.cells += 1
+        scan.filled += 1
+        if column < 256:
+            scan.kinds[column, kind] += 1
+        scan.last_row = max(scan.last_row, row + 1)
+        scan.last_column = max(scan.last_column, column + 1)
+        scan.first_row = min(scan.first_row or row + 1, row + 1)
+        scan.styled_row = max(scan.styled_row, row + 1)
+
+    def _number(self, row: int, column: int, style: int, value: float) -> None:
+        kind = int(self.styles[min(style, len(self.styles) - 1)])
+        self._cell(row, column, kind)
+        if value < 0 and kind in {2, 3}:
+            self.negative.append((row * COLUMNS + COLUMNS + column, repr(value)))
+
+    def _record(self, code: int, at: int, length: int) -> None:
+        data = self.data
+        if code == 0x203:
+            self._number(*struct.unpack_from("<HHHd", data, at))
+        elif code == 0x27E:
+            row, column, style, rk = struct.unpack_from("<HHHI", data, at)
+            self._number(row, column, style, _rk(rk))
+        elif code == 0xBD:
+            row, column = struct.unpack_from("<HH", data, at)
+            for i in range((length - 6) // 6):
+                style, rk = struct.unpack_from("<HI", data, at + 4 + 6 * i)
+                self._number(row, column + i, style, _rk(rk))
+        elif code in {0xFD, 0x204, 0xD6}:
+            row, column = struct.unpack_from("<HH", data, at)
+            self._cell(row, column, TEXT)
+        elif code == 0x205:
+            row, column, _style, value, is_error = struct.unpack_from("<HHHBB", data, at)
+            self._cell(row, column, ERROR if is_error else BOOL)
+            if is_error:
+                self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(value, "#ERROR")))
+        elif code == 0x06:
+            self._formula(at, length)
+        else:
+            self._layout(code, at, length)
+
+    def _layout(self, code: int, at: int, length: int) -> None:
+        data, scan = self.data, self.scan
+        if code in {0x201, 0xBE}:
+            row = struct.unpack_from("<H", data, at)[0]
+            scan.styled_row = max(scan.styled_row, row + 1)
+        elif code == 0x208 and length >= 16:
+            row = struct.unpack_from("<H", data, at)[0]
+            if struct.unpack_from("<I", data, at + 12)[0] & 0x20:
+                scan.hidden_rows += 1
+                if len(scan.hidden_row_places) < 20:
+                    scan.hidden_row_places.append(row + 1)
+        elif code == 0x7D and length >= 10:
+            first, last, _width, _style, flags = struct.unpack_from("<HHHHH", data, at)
+            if flags & 1:
+                scan.hidden_columns.extend(column_letters(c + 1) for c in range(first, min(last, 255) + 1))
+        elif code == 0xE5:
+            for i in range(struct.unpack_from("<H", data, at)[0]):
+                top, bottom, left, right = struct.unpack_from("<HHHH", data, at + 2 + 8 * i)
+                scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
+        elif code == 0x12 and data[at : at + 1] == b"\x01":
+            self.parts.protected.append(self.name)
+        elif code in {0x1AD, 0x876}:
+            self.parts.connections.append(f"a query table in {self.name}")
+
+    def _formula(self, at: int, length: int) -> None:
+        data, scan = self.data, self.scan
+        row, column, style = struct.unpack_from("<HHH", data, at)
+        result = data[at + 6 : at + 14]
+        scan.formulas += 1
+        if result[6:8] == b"\xff\xff":
+            kind = (TEXT, BOOL, ERROR, TEXT)[result[0] & 3]
+            if kind == ERROR:
+                self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(result[2], "#ERROR")))
+            self._cell(row, column, kind)
+        else:
+            self._number(row, column, style, struct.unpack("<d", result)[0])
+        # a volatile formula begins with the attribute token that says so
+        if length > 24 and data[at + 22] == 0x19 and data[at + 23] & 1:
+            self.volatile.append(int(pack(np.int64(row + 1), np.int64(column + 1))))
+
+
+def _rk(raw: int) -> float:
+    """A number in its short form."""
+    if raw & 2:
+        value = float(raw >> 2 if raw < 1 << 31 else (raw >> 2) - (1 << 30))
+    else:
+        value = struct.unpack("<d", struct.pack("<Q", (raw & 0xFFFFFFFC) << 32))[0]
+    return value / 100 if raw & 1 else value

@@ -1,0 +1,210 @@
+"""Reads the binary parts of an .xlsb: sheets, formats, and what its cells hold that values would lose.
+
+Looked at: sheet states, macro sheets (by relationship), date system, protection, merges, hidden rows and columns,
+cell kinds, error cells. Not looked at: the text of formulas and of names, tables, conditional formats; callers say so.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk
+from weighbridge.connectors._workbook_cells import (
+    BOOL,
+    COLUMNS,
+    ERROR,
+    KINDS,
+    NUMBER,
+    TEXT,
+    SheetScan,
+    column_letters,
+    place,
+)
+from weighbridge.connectors._workbook_package import Package, WorkbookProblem, workbook_part
+from weighbridge.connectors._workbook_parts import Parts, Sheet, Styles, number_kind, read_properties
+
+__all__ = ["read_xlsb", "scan_xlsb", "xlsb_styles"]
+
+_CELL_KIND = {2: -1, 3: ERROR, 4: BOOL, 5: -1, 6: TEXT, 7: TEXT, 8: TEXT, 9: -1, 10: BOOL, 11: ERROR}
+"""Record of a cell -> kind; -1 is a number whose format decides."""
+MAX_CARRY = 16 << 20
+
+
+def _records(package: Package, part: str) -> Iterator[tuple[int, bytes]]:
+    """(record type, body) of a binary part, streamed."""
+    carry = b""
+    for chunk in package.raw(part):
+        data = carry + chunk
+        at, size = 0, len(data)
+        while True:
+            begin = at
+            if at + 2 > size:
+                break
+            code = data[at]
+            at += 1
+            if code & 0x80:
+                code = (code & 0x7F) | (data[at] & 0x7F) << 7
+                at += 1
+            length = shift = 0
+            complete = False
+            while at < size and shift < 28:
+                byte = data[at]
+                at += 1
+                length |= (byte & 0x7F) << shift
+                shift += 7
+                if not byte & 0x80:
+                    complete = True
+                    break
+            if not complete or at + length > size:
+                at = begin
+                break
+            yield code, data[at : at + length]
+            at += length
+        carry = data[at:]
+        if len(carry) > MAX_CARRY:
+            raise _damaged(package, part)
+    if carry.strip(b"\0"):
+        raise _damaged(package, part)
+
+
+def _damaged(package: Package, part: str) -> WorkbookProblem:
+    return WorkbookProblem(
+        f"{package.path}: not a workbook that can be read: the records of {part} are damaged or truncated.",
+        code="malformed",
+        remedy="Open it in Excel, let it repair the file and save it as .xlsx.",
+    )
+
+
+def _wide(body: bytes, at: int) -> tuple[str, int]:
+    """A string with its length in front, and where it ends."""
+    length = struct.unpack_from("<I", body, at)[0]
+    if length == 0xFFFFFFFF:
+        return "", at + 4
+    end = at + 4 + 2 * length
+    return body[at + 4 : end].decode("utf-16-le", "replace"), end
+
+
+def read_xlsb(package: Package) -> Parts:
+    """The workbook's description."""
+    main = workbook_part(package) or "xl/workbook.bin"
+    relations = {r.id: r for r in package.relations(main)}
+    parts = Parts(workbook=main)
+    try:
+        for code, body in _records(package, main):
+            if code == 156:
+                state = struct.unpack_from("<I", body)[0]
+                relation_id, at = _wide(body, 8)
+                name, _ = _wide(body, at)
+                relation = relations.get(relation_id)
+                kind = relation.kind if relation else "worksheet"
+                kind = "macrosheet" if "acrosheet" in kind else kind
+                word = ("visible", "hidden", "veryHidden")[min(state, 2)]
+                target = relation.target if relation else ""
+                parts.sheets.append(Sheet(name, word, kind, target, len(parts.sheets)))
+            elif code == 153:
+                parts.date1904 = bool(body[0] & 1)
+            elif code == 534:
+                parts.protected.append("workbook")
+    except (struct.error, IndexError):
+        raise _damaged(package, main) from None
+    read_properties(package, parts)
+    return parts
+
+
+def xlsb_styles(package: Package) -> Styles:
+    """Kinds of all cell formats."""
+    styles = Styles(np.asarray([NUMBER], np.uint8))
+    if not package.has("xl/styles.bin"):
+        return styles
+    codes: dict[int, str] = {}
+    kinds: list[int] = []
+    cells = False
+    try:
+        for code, body in _records(package, "xl/styles.bin"):
+            if code == 44:
+                codes[struct.unpack_from("<H", body)[0]] = _wide(body, 2)[0]
+            elif code == 617:
+                cells = True
+            elif code == 618:
+                cells = False
+            elif code == 47 and cells:
+                number = struct.unpack_from("<H", body, 2)[0]
+                kinds.append(number_kind(codes.get(number, ""), number))
+            elif code == 507:
+                styles.dxfs += 1
+    except (struct.error, IndexError):
+        raise _damaged(package, "xl/styles.bin") from None
+    styles.kinds = np.asarray(kinds or [NUMBER], np.uint8)
+    styles.cell_formats = len(kinds)
+    return styles
+
+
+def _number(code: int, body: bytes) -> float:
+    return _rk(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
+
+
+def _layout(scan: SheetScan, code: int, body: bytes) -> None:
+    if code == 60:
+        first, last, _width, _style, flags = struct.unpack_from("<IIIIH", body)
+        if flags & 1:
+            scan.hidden_columns.extend(column_letters(c + 1) for c in range(first, min(last, first + 50) + 1))
+    elif code == 176:
+        top, bottom, left, right = struct.unpack_from("<IIII", body)
+        scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
+    elif code == 535:
+        scan.protected = True
+
+
+def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
+    """Scan one binary worksheet."""
+    scan = SheetScan(kinds=np.zeros((COLUMNS, len(KINDS)), np.int64))
+    formats = [int(k) for k in styles] or [NUMBER]
+    errors: list[int] = []
+    error_raw: list[str] = []
+    negative: list[int] = []
+    row = 0
+    try:
+        for code, body in _records(package, part):
+            if code == 0 and len(body) >= 12:
+                row = struct.unpack_from("<I", body)[0] + 1
+                scan.styled_row = max(scan.styled_row, row)
+                if body[11] & 0x10:
+                    scan.hidden_rows += 1
+                    if len(scan.hidden_row_places) < 20:
+                        scan.hidden_row_places.append(row)
+            elif code in _CELL_KIND:
+                column, style = struct.unpack_from("<II", body)
+                kind = _CELL_KIND[code]
+                if kind < 0:
+                    kind = formats[min(style & 0xFFFFFF, len(formats) - 1)]
+                    value = (
+                        _rk(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
+                    )
+                    if value < 0 and kind in {2, 3}:
+                        negative.append(row * COLUMNS + column)
+                if column >= COLUMNS or not 0 < row <= 1_048_576:
+                    raise _damaged(package, part)
+                scan.cells += 1
+                scan.filled += 1
+                scan.kinds[column, kind] += 1
+                scan.last_row = max(scan.last_row, row)
+                scan.first_row = min(scan.first_row or row, row)
+                scan.last_column = max(scan.last_column, column + 1)
+                if kind == ERROR:
+                    errors.append(row * COLUMNS + column)
+                    error_raw.append(ERROR_TEXT.get(body[8], "#ERROR"))
+                scan.formulas += code >= 8
+            else:
+                _layout(scan, code, body)
+    except (struct.error, IndexError):
+        raise _damaged(package, part) from None
+    order = np.argsort(np.asarray(errors, np.int64), kind="stable")
+    scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
+    scan.negative_dates.add(np.asarray(sorted(negative), np.int64), lambda _i: "negative")
+    scan.kinds = scan.kinds[: scan.last_column].copy()
+    scan.not_looked.append("the text of formulas in .xlsb")
+    return scan
