@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from weighbridge.connectors.base import Misfit
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "Number", "array_of", "arrow_type", "convert_one", "literal"]
 
+pc: Any = pyarrow.compute
+"""Its functions are made at run time, so no type checker sees them."""
 OPEN_SCALE = 10
 """Decimals whose metadata name no scale: decimal128(38, 10); a finer value is a misfit, never rounded."""
 STRICT_TEXT = frozenset({"Edm.String", "Edm.Guid", "char", "text", "html", "selection"})

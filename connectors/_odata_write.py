@@ -110,7 +110,7 @@ def _raw(client: ODataClient, target: Target, column: str, values: Sequence[Any]
 
 def find(
     client: ODataClient, target: Target, schema: TableSchema, column: str, values: Sequence[Any], etags: Etags
-) -> list[Mapping[str, Any]]:
+) -> list[dict[str, Any]]:
     """The records in the types of `discover`; their ETags are kept for `delete`."""
     rows = _raw(client, target, column, values)
     columns: dict[str, list[Any]] = {}

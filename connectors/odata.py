@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -341,15 +342,16 @@ class ODataConnector(Connector):
         if paging in {"auto", "keyset"} and plan.keyset_possible(forced=paging == "keyset"):
             pages = plan.by_key(None)
             try:
-                first = next(pages, None)
+                # The first question names no key yet: only the second shows whether the service compares keys.
+                begun = list(islice(pages, 2))
             except RejectedError:
                 if paging == "keyset":
                     raise
                 self.client.shared.no_keyset.add(target.name)
+                plan = _Plan(self, target, columns, filter_of(object), page_rows)
             else:
-                if first is not None:
-                    yield first
-                    yield from pages
+                yield from begun
+                yield from pages
                 return
         yield from plan.by_link(None)
 
@@ -389,10 +391,9 @@ class ODataConnector(Connector):
         return self.read(narrowed, columns=columns)
 
     def track(self, object: str) -> str | None:
-        """Start change tracking: reads the keys through once; the delta link, None where the service offers none."""
+        """Start change tracking: reads the object through once; the delta link, None where the service offers none."""
         target = self.client.target(object)
-        plan = _Plan(self, target, list(target.entity_set.type.keys), filter_of(object), None)
-        return plan.delta_link()
+        return _Plan(self, target, None, filter_of(object), None).delta_link()
 
     def delta(self, object: str, link: str) -> DeltaPage:
         """What changed since `link` (of `track` or the last `delta`)."""

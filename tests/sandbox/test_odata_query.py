@@ -17,7 +17,7 @@ ROW = {
     "Big": 9_007_199_254_740_993,
     "Day": date(2026, 3, 4),
     "Moment": datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
-    "Plain": datetime(2026, 3, 4, 5, 6, 7),
+    "Plain": datetime.fromisoformat("2026-03-04T05:06:07"),
     "Flag": True,
     "Guid": "00000000-0000-0000-0000-00000000000a",
 }
