@@ -200,7 +200,7 @@ def _clean(
     for at, value in enumerate(values):
         if value is None or value == "":
             continue
-        if type(value) in accepted and not (whole and not value.is_integer()):
+        if type(value) in accepted and not (whole and isinstance(value, float) and not value.is_integer()):
             out[at] = value if change is None else change(value)
         else:
             misfits.append(
@@ -253,8 +253,8 @@ def _accept() -> dict[str, tuple[frozenset[type], Any]]:
     import decimal
 
     return {
-        "number": (frozenset({float}), None),
-        "decimal": (frozenset({float, decimal.Decimal}), _decimal),
+        "number": (frozenset({float, int}), None),
+        "decimal": (frozenset({float, int, decimal.Decimal}), _decimal),
         "text": (frozenset({str}), None),
         "boolean": (frozenset({bool}), None),
         "date": (frozenset({date}), None),

@@ -17,12 +17,12 @@ import numpy as np
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
+    EMPTY,
     ERROR,
     KINDS,
     TEXT,
     SheetScan,
     column_letters,
-    pack,
     place,
 )
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
@@ -43,6 +43,8 @@ ERROR_TEXT = {
 MAX_STREAM = 512 << 20
 _SHEET_KINDS = {0: "worksheet", 1: "macrosheet", 2: "chartsheet", 6: "module"}
 _STATES = ("visible", "hidden", "veryHidden", "veryHidden")
+_VOLATILE = {63, 74, 221}
+"""RAND, NOW, TODAY."""
 _BROKEN_REFERENCE = (0x3C, 0x5C, 0x7C, 0x3D, 0x5D, 0x7D, 0x2A, 0x4A, 0x6A, 0x2B, 0x4B, 0x6B)
 
 
@@ -149,8 +151,6 @@ def _global_record(
         parts.names.append(_name(body, parts))
     elif code == 0x876:
         parts.connections.append("a data connection")
-    elif code == 0x5C and len(body) > 3:
-        parts.modified_by = _text(body, 2, struct.unpack_from("<H", body)[0]).strip() or None
 
 
 def _text(body: bytes, at: int, length: int) -> str:
@@ -186,9 +186,10 @@ class _Sheet:
         self.errors: list[tuple[int, str]] = []
         self.volatile: list[int] = []
         self.negative: list[tuple[int, str]] = []
+        self.uncached: list[tuple[int, str]] = []
 
     def run(self) -> SheetScan:
-        data = self.data
+        data, scan = self.data, self.scan
         depth = 0
         for code, at, length in _records(data, self.offset):
             if code == 0x809:
@@ -200,7 +201,15 @@ class _Sheet:
             elif depth == 1:
                 self._record(code, at, length)
         scan.kinds = scan.kinds[: scan.last_column]
-        for marks, found in ((scan.errors, self.errors), (scan.negative_dates, self.negative)):
+        if len(self.uncached) < scan.formulas:
+            # Excel, too, writes an empty result for a formula that gives an empty text; only where every
+            # formula of the sheet has one was it written by a program that cannot calculate
+            self.uncached.clear()
+        for marks, found in (
+            (scan.errors, self.errors),
+            (scan.negative_dates, self.negative),
+            (scan.uncached, self.uncached),
+        ):
             found.sort()
             marks.add(np.asarray([p for p, _ in found], np.int64), lambda i, f=found: f[i][1])
         scan.volatile.add(np.asarray(sorted(self.volatile), np.int64), lambda _i: "")
@@ -222,7 +231,7 @@ class _Sheet:
         kind = int(self.styles[min(style, len(self.styles) - 1)])
         self._cell(row, column, kind)
         if value < 0 and kind in {2, 3}:
-            self.negative.append((row * COLUMNS + COLUMNS + column, repr(value)))
+            self.negative.append(((row + 1) * COLUMNS + column, repr(value)))
 
     def _record(self, code: int, at: int, length: int) -> None:
         data = self.data
@@ -245,7 +254,7 @@ class _Sheet:
             if is_error:
                 self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(value, "#ERROR")))
         elif code == 0x06:
-            self._formula(at, length)
+            self._formula(at)
         else:
             self._layout(code, at, length)
 
@@ -273,21 +282,25 @@ class _Sheet:
         elif code in {0x1AD, 0x876}:
             self.parts.connections.append(f"a query table in {self.name}")
 
-    def _formula(self, at: int, length: int) -> None:
+    def _formula(self, at: int) -> None:
         data, scan = self.data, self.scan
         row, column, style = struct.unpack_from("<HHH", data, at)
         result = data[at + 6 : at + 14]
         scan.formulas += 1
-        if result[6:8] == b"\xff\xff":
-            kind = (TEXT, BOOL, ERROR, TEXT)[result[0] & 3]
-            if kind == ERROR:
-                self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(result[2], "#ERROR")))
-            self._cell(row, column, kind)
-        else:
+        first = data[at + 22 : at + 25]
+        # a volatile formula begins with the attribute that says so, or is one volatile function without arguments
+        alone = len(first) == 3 and first[0] in {0x21, 0x41, 0x61} and (first[1] | first[2] << 8) in _VOLATILE
+        if alone or (first[:1] == b"\x19" and first[1] & 1):
+            self.volatile.append((row + 1) * COLUMNS + column)
+        if result[6:8] != b"\xff\xff":
             self._number(row, column, style, struct.unpack("<d", result)[0])
-        # a volatile formula begins with the attribute token that says so
-        if length > 24 and data[at + 22] == 0x19 and data[at + 23] & 1:
-            self.volatile.append(int(pack(np.int64(row + 1), np.int64(column + 1))))
+            return
+        kind = (TEXT, BOOL, ERROR, EMPTY)[result[0] & 3]
+        self._cell(row, column, kind)
+        if kind == ERROR:
+            self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(result[2], "#ERROR")))
+        elif kind == EMPTY:
+            self.uncached.append(((row + 1) * COLUMNS + column, "=..."))
 
 
 def _rk(raw: int) -> float:
