@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def attribute_notes(model: type) -> dict[str, str]:
         if base.__module__.startswith("weighbridge"):
             tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base)))
             body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-            for before, after in zip(body, body[1:], strict=False):
+            for before, after in itertools.pairwise(body):
                 if (
                     isinstance(before, ast.AnnAssign)
                     and isinstance(before.target, ast.Name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -382,7 +383,11 @@ class Project:
         """All contracts under `paths`; every complaint about any of them in one ContractError."""
         from weighbridge.contracts.loader import load_all
 
-        return load_all(self.contract_files(paths), self.folder)
+        files = [f.resolve() for f in self.contract_files(paths)]
+        inside = all(f.is_relative_to(self.folder) for f in files)
+        # References may not leave the project; contracts kept elsewhere may not leave the folder they are in.
+        root = self.folder if inside else Path(os.path.commonpath([f.parent for f in files]))
+        return load_all(files, root)
 
     def points(self, paths: Sequence[Path] = (), *, users: int | None = None) -> list[IntegrationPoint]:
         """Every integration point of the contracts, in the order of files and objects."""

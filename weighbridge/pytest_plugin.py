@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from weighbridge.connectors.base import Connector
     from weighbridge.contracts.models import IntegrationPoint
     from weighbridge.contracts.scale import Scale
+    from weighbridge.outcome import Outcome
     from weighbridge.project import Project
     from weighbridge.report.model import Report
-    from weighbridge.runner import Outcome
     from weighbridge.sandbox.faults import FaultProxy
     from weighbridge.sandbox.practice import PracticeProject
     from weighbridge.weighing import Sessions

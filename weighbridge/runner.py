@@ -7,15 +7,13 @@ a run that is interrupted or killed keeps everything it had, and `resume` does n
 from __future__ import annotations
 
 import json
-import platform
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,42 +21,19 @@ from zoneinfo import ZoneInfo
 from filelock import FileLock, Timeout
 
 from weighbridge import plugins
-from weighbridge.checks.base import (
-    Check,
-    Context,
-    Finding,
-    Forecast,
-    Inconclusive,
-    Measurement,
-    NotRun,
-    RuleResult,
-    Severity,
-)
+from weighbridge.checks.base import Check, Context, Inconclusive, NotRun
+from weighbridge.compose import compose
 from weighbridge.connectors.errors import BudgetExceeded, ConnectorError
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import UsageProblem
 from weighbridge.evidence import FailedEvidence, PointEvidence, Store, Systems, folder_name
+from weighbridge.outcome import Outcome, make_outcome
 from weighbridge.project import Project, System, Waiver
 from weighbridge.report.files import write_atomically
-from weighbridge.report.model import (
-    CheckReport,
-    OverallVerdict,
-    PointReport,
-    Report,
-    RunInfo,
-    SystemReport,
-    Target,
-    finding_dict,
-    forecast_dict,
-    limit_dict,
-    plain,
-    rule_dict,
-)
-from weighbridge.verdict import fold, judge, overall, point_verdict, selected_status
+from weighbridge.report.model import CheckReport, Report, plain
 
-__all__ = ["Event", "Outcome", "Run", "latest_run", "new_run_id"]
+__all__ = ["Event", "Run", "latest_run", "new_run_id"]
 
-SHOWN_VERSIONS = ("weighbridge", "great-expectations", "duckdb", "pyarrow", "sqlalchemy", "requests")
 LOCK_SECONDS = 600.0
 RUNG_OF_COST = {"cheap": 0, "read": 1, "load": 2, "write": 4}
 _CLOCK = time.monotonic
@@ -73,27 +48,6 @@ class Event:
     point: str
     check: str
     text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one check of one point came to, with the numbers it brought."""
-
-    report: CheckReport
-    forecasts: tuple[dict[str, Any], ...] = ()
-    measurements: Mapping[str, Any] = field(default_factory=dict)
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    """Rows and demand of the point as they were known when the check ended."""
-
-    def to_json(self) -> str:
-        return json.dumps(plain(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Outcome:
-        body = json.loads(text)
-        return cls(
-            CheckReport(**body["report"]), tuple(body["forecasts"]), body["measurements"], body.get("evidence", {})
-        )
 
 
 def new_run_id(now: datetime) -> str:
@@ -290,21 +244,24 @@ class Run:
             status, error = "unknown", f"{type(bug).__name__}: {_safe_text(bug)}"
             remedy = f"The check {check.name} failed itself; run with --debug to see where, and report it."
             self._trace(point, check)
-        return self._outcome(
+        ended = CheckReport(
+            check=check.name,
+            status=status,
+            reason=reason,
+            error=error,
+            remedy=remedy,
+            message=message,
+            seconds=round(_CLOCK() - started, 3),
+            calls=system.budget.used - calls,
+        )
+        return make_outcome(
             point,
             check,
-            results,
-            CheckReport(
-                check=check.name,
-                status=status,
-                reason=reason,
-                error=error,
-                remedy=remedy,
-                message=message,
-                seconds=round(_CLOCK() - started, 3),
-                calls=system.budget.used - calls,
-            ),
-            evidence,
+            ended,
+            results=results,
+            waivers=self._waivers(point),
+            evidence=self._seen(evidence),
+            retest=self.retest(point, check.name),
         )
 
     def _trace(self, point: IntegrationPoint, check: Check) -> None:
@@ -370,47 +327,6 @@ class Run:
     def _background(self, system: System) -> list[Any]:
         return [b for name in self._group(system) for b in self.project.settings(name).background]
 
-    # --- folding -----------------------------------------------------------------------------------------------
-
-    def _outcome(
-        self,
-        point: IntegrationPoint,
-        check: Check,
-        results: Sequence[Any],
-        report: CheckReport,
-        evidence: PointEvidence,
-    ) -> Outcome:
-        codes = {code.name: code for code in check.codes}
-        retest = self.retest(point, check.name)
-        findings, rules, forecasts = [], [], []
-        measurements: dict[str, Any] = {}
-        for result in results:
-            if isinstance(result, Finding):
-                if result.code not in codes:
-                    raise TypeError(f"the check {check.name} yields the code {result.code}, which it does not declare")
-                findings.append(finding_dict(result, codes[result.code], retest=retest))
-            elif isinstance(result, RuleResult):
-                rules.append(rule_dict(result))
-            elif isinstance(result, Forecast):
-                forecasts.append({**forecast_dict(result), "check": check.name})
-            elif isinstance(result, Measurement):
-                measurements[result.name] = plain(result.data)
-        waived = self._waive(point, check.name, findings)
-        status, reason, error, message = report.status, report.reason, report.error, report.message
-        if status == "pass":
-            status, error = _status(findings, rules)
-            status, error = _with_forecasts(status, error, forecasts, point)
-        waiver = next((w for w in self._waivers(point) if w.code == check.name), None)
-        if (waived and status == "pass") or (waiver is not None and status in ("unknown", "skipped")):
-            who = waiver or waived[0]
-            status, reason, message = "skipped", "waived", f"waived by {who.approver} until {who.expires}: {who.reason}"
-        return Outcome(
-            replace(report, status=status, reason=reason, error=error, message=message, rules=rules, findings=findings),
-            tuple(forecasts),
-            measurements,
-            self._seen(evidence),
-        )
-
     def _seen(self, evidence: PointEvidence) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         count, landing, demand = evidence.made("count_before"), evidence.made("landing"), evidence.made("demand")
@@ -430,206 +346,24 @@ class Run:
         today = self.now().date().isoformat()
         return [w for w in self.project.waivers if w.point in (point.id, point.system, "*") and w.expires >= today]
 
-    def _waive(self, point: IntegrationPoint, check: str, findings: list[dict[str, Any]]) -> list[Waiver]:
-        used: list[Waiver] = []
-        for finding in findings:
-            for waiver in self._waivers(point):
-                if finding["code"] == waiver.code and finding["severity"] != "info":
-                    finding["waived"] = waiver.model_dump()
-                    used.append(waiver)
-        del check
-        return used
-
-    def retest(self, point: IntegrationPoint, check: str) -> str:
-        """The command that asks this question again."""
-        try:
-            path = point.contract.path.relative_to(self.project.folder)
-        except ValueError:
-            path = point.contract.path
-        return f"weighbridge run {path} --env {self.environment} --points {point.id} --checks {check}"
+    def retest(self, point: IntegrationPoint, checks: str | None) -> str:
+        """The command that asks these questions again, or all."""
+        path = point.contract.path
+        if path.is_relative_to(self.project.folder):
+            path = path.relative_to(self.project.folder)
+        only = f" --checks {checks}" if checks else ""
+        return f"weighbridge run {path} --env {self.environment} --points {point.id}{only}"
 
     def report(self, *, finished: datetime | None = None, partial: bool | None = None) -> Report:
         """Everything known now, folded; `partial` unless every check of every point has ended."""
-        checks = self.checks()
-        points = [self._point(p, checks) for p in self.points]
-        complete = all(len(p.checks) == len(checks) for p in points)
-        partial = not complete if partial is None else partial and not complete
-        target = max((p.scale.production_users for p in self.points), default=self.project.scale.production_users)
-        verdict = (
-            overall(points, target=target, selected=self.selected is not None)
-            if points
-            else OverallVerdict(status="UNKNOWN", sentence="No integration point was selected.")
+        names = [c.name for c in self.checks()]
+        complete = all((p.id, n) in self._outcomes for p in self.points for n in names)
+        return compose(
+            self,
+            dict(self._outcomes),
+            finished=finished or self.now(),
+            partial=not complete if partial is None else partial and not complete,
         )
-        if partial and verdict.status in ("READY", "HOLDS"):
-            verdict = replace(verdict, status="UNKNOWN", sentence="The run was interrupted: nothing can be said yet.")
-        practice = self.environment == "sandbox"
-        return Report(
-            run=RunInfo(
-                id=str(self.id),
-                started=self.started.isoformat(timespec="seconds"),
-                finished=(finished or self.now()).isoformat(timespec="seconds"),
-                environment=self.environment,
-                partial=partial,
-                selected_checks=list(self.selected) if self.selected is not None else None,
-                rung=max((self.systems.system(p.system).permissions(p).rung for p in self.points), default=0),
-                versions=_versions(),
-                seed=self.seed,
-                calls=self.systems.calls(),
-                practice=practice,
-                project=self.project.folder.name,
-                required_checks=list(self.project.required_checks),
-                command=self.command,
-            ),
-            target=Target(
-                pilot_users=min((p.scale.pilot_users for p in self.points), default=self.project.scale.pilot_users),
-                production_users=target,
-                headroom=self.project.scale.headroom,
-                horizon_months=self.project.scale.horizon_months,
-            ),
-            verdict=verdict,
-            systems=self._systems(points),
-            points=points,
-            not_tested=self._not_tested(points),
-            waivers=[
-                {**f["waived"], "check": c.check, "point": p.id}
-                for p in points
-                for c in p.checks
-                for f in c.findings
-                if f.get("waived")
-            ],
-            assumptions=self._assumptions(),
-        )
-
-    def _point(self, point: IntegrationPoint, checks: Sequence[Check]) -> PointReport:
-        outcomes = [self._outcomes[point.id, c.name] for c in checks if (point.id, c.name) in self._outcomes]
-        reports = [o.report for o in outcomes]
-        forecasts = [f for o in outcomes for f in o.forecasts]
-        measurements: dict[str, Any] = {}
-        seen: dict[str, Any] = {}
-        for outcome in outcomes:
-            measurements.update(outcome.measurements)
-            seen.update(outcome.evidence)
-        settings = self.project.settings(point.system)
-        scale = point.scale
-        if self.selected is None:
-            verdict = point_verdict(
-                reports,
-                forecasts,
-                required=self.project.required_checks,
-                target=scale.production_users,
-                headroom=scale.headroom,
-            )
-            status, safe, at_least, reason = verdict.status, verdict.safe_users, verdict.at_least, verdict.reason
-        else:
-            status, safe, at_least = selected_status(reports), None, None
-            reason = next(
-                (f["message"] for c in reports for f in c.findings if c.status == "break" and f["severity"] == "break"),
-                next((c.error or c.message or "" for c in reports if c.status in ("unknown", "skipped")), ""),
-            )
-        return PointReport(
-            id=point.id,
-            system=point.system,
-            connector=settings.connector,
-            object=point.object.physical_name,
-            contract=_relative(point.contract.path, self.project.folder),
-            status=status,
-            owner=settings.owner or point.contract.owner or "",
-            environment=self.environment,
-            rows={"counted": seen.get("counted"), "exact": seen.get("exact", False), "read": seen.get("read")},
-            demand=seen.get("demand", {}),
-            load=measurements.pop("load", {"levels": [], "bursts": [], "audit": {}}),
-            forecast=forecasts,
-            checks=reports,
-            safe_users=safe,
-            at_least=at_least,
-            reason=reason,
-            scale={**scale.model_dump(mode="json"), "weights": list(scale.weights)},
-            measurements={**measurements, **{k: seen[k] for k in ("profile", "schema") if k in seen}},
-            filter=point.object.filter,
-            retest=self.retest(point, ",".join(c.check for c in reports if c.status in ("break", "unknown")) or "load"),
-            writes=point.object.writes,
-        )
-
-    def _systems(self, points: Sequence[PointReport]) -> list[SystemReport]:
-        found: list[SystemReport] = []
-        for name in dict.fromkeys(p.system for p in points):
-            mine = [p for p in points if p.system == name]
-            settings = self.project.settings(name)
-            seen: dict[str, Any] = {}
-            for (point_id, _), outcome in self._outcomes.items():
-                if any(p.id == point_id for p in mine):
-                    seen.update({k: v for k, v in outcome.evidence.items() if k in ("limits", "probe")})
-            order = ("BROKEN", "UNKNOWN", "HOLDS") if self.selected is not None else None
-            statuses = [p.status for p in mine]
-            probe = seen.get("probe") or {}
-            declared = [self._declared_limit(name, limit) for limit in settings.limits]
-            found.append(
-                SystemReport(
-                    id=name,
-                    status=fold(statuses, order) if order else fold(statuses),
-                    limits=[*seen.get("limits", []), *declared],
-                    connector=settings.connector,
-                    product=" ".join(str(p) for p in (probe.get("product"), probe.get("version")) if p),
-                    owner=settings.owner or "",
-                    deputy=settings.deputy or "",
-                    business_owner=settings.business_owner or "",
-                    runbook=settings.runbook or "",
-                    rung=max(
-                        (self.systems.system(name).permissions(p).rung for p in self.points if p.system == name),
-                        default=0,
-                    ),
-                    error=next((c.error for p in mine for c in p.checks if c.check == "connection" and c.error), None),
-                )
-            )
-        return found
-
-    def _declared_limit(self, system: str, limit: Any) -> dict[str, Any]:
-        from weighbridge.connectors.base import Limit
-
-        return limit_dict(
-            Limit(
-                name=limit.name,
-                scope=limit.scope,
-                cap=limit.cap,
-                unit=limit.unit,
-                window=limit.window,
-                used=limit.used,
-                source="declared",
-                environment=limit.environment,
-                at=limit.at or "",
-                detail={"by": limit.source or f"weighbridge.toml, systems.{system}"},
-            )
-        )
-
-    def _not_tested(self, points: Sequence[PointReport]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for point in points:
-            for check in point.checks:
-                if check.status == "skipped" and check.reason != "not_applicable":
-                    rows.append(_untested(point.id, check.check, None, check.reason, check.message))
-                elif check.status == "unknown":
-                    rows.append(_untested(point.id, check.check, None, "unknown", check.error))
-                rows += [
-                    _untested(point.id, check.check, rule["id"], rule["outcome"], rule.get("reason"))
-                    for rule in check.rules
-                    if rule["outcome"] in ("not_run", "errored")
-                ]
-        if self.selected is not None:
-            left = [n for n in plugins.check_names() if n not in self.selected]
-            rows += [_untested("*", name, None, "deselected", "not among the selected checks") for name in left]
-        return rows
-
-    def _assumptions(self) -> list[str]:
-        scale = self.project.scale
-        said = [
-            f"Target {scale.production_users} users with headroom x{scale.headroom:g}, reserve {scale.reserve:.0%}.",
-            f"Busiest hour {scale.peak_factor:g} times the average one; month end x{scale.month_end_factor:g}.",
-            f"Day profile {scale.hourly_profile} ({scale.timezone}).",
-            f"Growth {scale.growth_per_year:.0%} a year over {scale.horizon_months} months.",
-        ]
-        if self.environment == "sandbox":
-            said.append("Practice systems: nothing here is evidence about a real system.")
-        return said
 
     def _state(self, *, finished: str | None) -> None:
         body = {
@@ -644,59 +378,10 @@ class Run:
         write_atomically(self.folder / "state.json", json.dumps(body, indent=1), mode=0o600)
 
 
-def _status(findings: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
-    severities = {f["severity"] for f in findings if not f.get("waived")}
-    if Severity.BREAK in severities:
-        return "break", None
-    unanswered = [
-        r for r in rules if r["outcome"] == "errored" or (r["outcome"] == "not_run" and r.get("reason") != "for people")
-    ]
-    if unanswered:
-        first = unanswered[0]
-        more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
-        return "unknown", f"the rule {first['id']}{more} was not answered: {first.get('reason') or first['outcome']}"
-    return ("warn" if Severity.WARN in severities else "pass"), None
-
-
-def _with_forecasts(
-    status: str, error: str | None, forecasts: Sequence[Mapping[str, Any]], point: IntegrationPoint
-) -> tuple[str, str | None]:
-    """A check that forecasts is only as good as its worst forecast."""
-    target = point.scale.production_users
-    judged = [judge(f, target, target * point.scale.headroom) for f in forecasts]
-    worst = fold((s for s, _ in judged), ("BREAKS", "UNKNOWN", "AT_RISK", "READY")) if judged else "READY"
-    if worst == "BREAKS" or status == "break":
-        return "break", None
-    if worst == "UNKNOWN" and status != "unknown":
-        return "unknown", next(why for s, why in judged if s == "UNKNOWN")
-    return ("warn" if worst == "AT_RISK" and status == "pass" else status), error
-
-
-def _untested(point: str, check: str, rule: str | None, reason: str | None, message: str | None) -> dict[str, Any]:
-    return {"point": point, "check": check, "rule": rule, "reason": reason, "message": message or ""}
-
-
 def _within(hours: str, now: datetime, zone: str) -> bool:
     begin, end = hours.split("-")
     clock = now.astimezone(ZoneInfo(zone)).strftime("%H:%M")
     return begin <= clock < end if begin <= end else clock >= begin or clock < end
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in SHOWN_VERSIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return str(path.relative_to(folder))
-    except ValueError:
-        return path.name
 
 
 def _schema(schema: Any) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from weighbridge.checks.base import Check
 from weighbridge.connectors.registry import connectors
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import DeliveryProblem
+from weighbridge.outcome import Outcome
 from weighbridge.project import Project
 from weighbridge.report.model import Report
-from weighbridge.runner import Outcome, Run
+from weighbridge.runner import Run
 from weighbridge.verdict import judge
 
 __all__ = ["Sessions", "failure_text", "section_text"]

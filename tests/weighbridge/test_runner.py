@@ -15,9 +15,10 @@ import pytest
 from weighbridge import plugins
 from weighbridge.checks.base import Code, Finding, Forecast, Inconclusive, NotRun, RuleResult, Severity
 from weighbridge.connectors.errors import BudgetExceeded, UnreachableError
+from weighbridge.outcome import Outcome
 from weighbridge.project import Project
 from weighbridge.report.model import validate
-from weighbridge.runner import Outcome, Run, latest_run
+from weighbridge.runner import Run, latest_run
 
 
 class Probe:

@@ -1,0 +1,153 @@
+"""Contracts as pytest items: their ids, when they run, and what each outcome is."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+ARGUMENTS = ("-p", "no:randomly", "-p", "no:cacheprovider", "--wb-env", "sandbox")
+
+
+@pytest.fixture
+def project(shop: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """The shop as the working folder of a pytest of its own, in a process of its own."""
+    monkeypatch.chdir(shop)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_TESTRUNUID", raising=False)
+
+    def run(*arguments: str) -> pytest.RunResult:
+        return pytester.run(
+            os.environ.get("PYTHON", __import__("sys").executable), "-m", "pytest", *ARGUMENTS, *arguments, str(shop)
+        )
+
+    return run
+
+
+def spoil(shop: Path) -> None:
+    with sqlite3.connect(shop / "shop.db") as database:
+        database.execute("UPDATE orders SET account = 'nobody' WHERE id <= 7")
+    database.close()
+
+
+def test_plain_pytest_touches_nothing(project, shop: Path) -> None:
+    (shop / "shop.db").unlink()
+    result = project()
+    result.stdout.fnmatch_lines(["*deselected*"])
+    assert not (shop / "shop.db").exists()
+    assert not (shop / ".weighbridge").exists()
+
+
+def test_ids_are_file_point_check(project) -> None:
+    result = project("--collect-only", "-q", "-m", "integration")
+    result.stdout.fnmatch_lines(["*contracts/shop.odcs.yaml::shop.Order::schema"])
+    assert "workbook" not in result.stdout.str()
+
+
+def test_one_check_alone_passes(project) -> None:
+    project("-m", "completeness").assert_outcomes(passed=1, deselected=None)
+
+
+def test_keyword_and_marks_compose(project) -> None:
+    project("-m", "integration and schema").assert_outcomes(passed=1)
+    project("-m", "integration", "-k", "completeness").assert_outcomes(passed=1)
+
+
+def test_a_break_fails_with_the_rule_and_its_line(project, shop: Path) -> None:
+    spoil(shop)
+    result = project("-m", "quality")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*shop.odcs.yaml:19:*pattern*7 of 300 rows*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_could_not_look_is_an_error(project, shop: Path) -> None:
+    (shop / "shop.db").unlink()
+    result = project("-m", "completeness or schema")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*could not look*"])
+
+
+def test_a_broken_contract_is_a_collection_error_in_one_paragraph(project, shop: Path) -> None:
+    (shop / "contracts" / "shop.odcs.yaml").write_text("kind: [unclosed\n")
+    result = project("-m", "integration")
+    assert result.ret == 2
+    assert "Traceback" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*shop.odcs.yaml:*"])
+
+
+def test_last_failed_asks_again(project, shop: Path) -> None:
+    spoil(shop)
+    cached = ("-p", "cacheprovider", "-o", "cache_dir=.cache")
+    project("-m", "quality or completeness", *cached).assert_outcomes(passed=1, failed=1)
+    project("-m", "quality or completeness", "--lf", *cached).assert_outcomes(failed=1)
+
+
+def test_the_report_is_written_and_valid(project, shop: Path) -> None:
+    import json
+
+    from weighbridge.report.model import validate
+
+    project("-m", "completeness or schema", "--wb-report", str(shop / "out"), "--junit-xml", str(shop / "j.xml"))
+    report = json.loads((shop / "out" / "report.json").read_text())
+    assert validate(report) == []
+    assert {c["check"] for c in report["points"][0]["checks"]} == {"completeness", "schema"}
+    assert 'name="weighbridge.point" value="shop.Order"' in (shop / "j.xml").read_text()
+
+
+@pytest.mark.parametrize("dist", ["loadgroup", "load"])
+def test_workers_share_one_run(project, shop: Path, dist: str) -> None:
+    import json
+
+    result = project("-m", "completeness or schema", "-n", "2", "--dist", dist, "--wb-report", str(shop / "out"))
+    result.assert_outcomes(passed=2)
+    report = json.loads((shop / "out" / "report.json").read_text())
+    assert len(report["points"][0]["checks"]) == 2
+    assert not list(shop.rglob("*.duckdb"))
+
+
+def test_random_order_html_and_timeout_get_along(shop: Path, project) -> None:
+    result = project(
+        "-m", "completeness or schema", "-p", "randomly", "--html", str(shop / "r.html"), "--timeout", "60"
+    )
+    result.assert_outcomes(passed=2)
+
+
+FIXTURES = """
+import pytest
+
+def test_every_point(integration_point, connector, scale):
+    assert connector.count(integration_point.object.physical_name).value == 300
+    assert scale.production_users == 500
+
+@pytest.mark.wb_point("shop.Order")
+def test_one_point(integration_point):
+    assert integration_point.id == "shop.Order"
+
+@pytest.mark.wb_point("shop.Nothing")
+def test_no_such_point(integration_point):
+    pass
+
+def test_untouched(faults):
+    assert faults is not None
+"""
+
+
+def test_fixtures(project, shop: Path) -> None:
+    (shop / "test_own.py").write_text(FIXTURES)
+    project().assert_outcomes(passed=1)
+    result = project("-m", "integration", "-k", "test_")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*known are shop.Order*"])
+
+
+def test_ini_options(project, shop: Path) -> None:
+    (shop / "pytest.ini").write_text("[pytest]\nwb_run = true\n")
+    project("-k", "completeness").assert_outcomes(passed=1)
+
+
+def test_a_project_without_weighbridge_toml_is_left_alone(project, shop: Path) -> None:
+    (shop / "weighbridge.toml").unlink()
+    assert project("-m", "integration").ret == 5
