@@ -1,0 +1,117 @@
+"""Puts a load engine in front of one point: levels and bursts, paced under the rate limits that are known.
+
+A window that lets 1,000 calls through in 5 s is not there to be met by surprise: what is known is kept to at 70 %, so
+that the probe weighs the system and not its limiter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from weighbridge.checks.base import Engine
+from weighbridge.checks.forecast.plan import Burst, Crew, Guards, Level, LoadPlan
+from weighbridge.checks.forecast.weigh import Exhausted
+from weighbridge.connectors.base import Key
+
+__all__ = ["EngineDrive", "Pace"]
+
+POLITE = 0.7
+
+
+class Pace:
+    """Calls sent within a sliding window, kept under a share of its cap; a cap of None never waits."""
+
+    def __init__(
+        self, cap: float | None, window_s: float, *, patience_s: float,
+        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self.cap = None if cap is None else POLITE * cap
+        self.window_s = window_s
+        self._patience = patience_s
+        self._clock, self._sleep = clock, sleep
+        self._sent: deque[tuple[float, int]] = deque()
+
+    @property
+    def rate(self) -> float:
+        """Calls a second that may be held."""
+        return float("inf") if self.cap is None else self.cap / self.window_s
+
+    def room(self) -> float:
+        """Calls that may leave now."""
+        if self.cap is None:
+            return float("inf")
+        edge = self._clock() - self.window_s
+        while self._sent and self._sent[0][0] <= edge:
+            self._sent.popleft()
+        return self.cap - sum(n for _, n in self._sent)
+
+    def take(self, calls: int) -> None:
+        """Wait until `calls` may leave; raises `Exhausted` when that needs more patience than there is."""
+        if self.cap is not None and calls > self.cap:
+            raise Exhausted(f"{calls} calls at once do not fit the known limit ({self.cap / POLITE:g} a window)")
+        while self.room() < calls:
+            wait = max(0.01, self._sent[0][0] + self.window_s - self._clock())
+            if wait > self._patience:
+                raise Exhausted("waiting for the known rate limit would take too long")
+            self._patience -= wait
+            self._sleep(wait)
+
+    def sent(self, calls: int) -> None:
+        if self.cap is not None:
+            self._sent.append((self._clock(), calls))
+
+
+class EngineDrive:
+    """Implements `Drive` with an engine; close it to let go of the connections."""
+
+    def __init__(
+        self, engine: Engine, crew: Crew, *, object: str, keys: Sequence[Key], shares: Mapping[str, float],
+        guards: Guards, pace: Pace, seed: int, progress: Callable[[str], None] = lambda _m: None,
+    ) -> None:  # fmt: skip
+        self._engine, self._crew, self._pace = engine, crew, pace
+        self._object, self._keys, self._shares = object, keys, shares
+        self._guards, self._seed, self._progress = guards, seed, progress
+        self._number = 0
+
+    def level(self, users: int, think_s: float, seconds: float, calls: int) -> Level:
+        self._progress(f"{users} users")
+        room = self._pace.room()
+        if room < calls:
+            # a level is spread over its time, so what the window frees meanwhile counts
+            calls = max(1, int(min(calls, room + self._pace.rate * seconds * 0.9)))
+        run = self._engine.run(self._plan(users, think_s, seconds, calls, self._keys, burst=False))
+        self._pace.sent(run.level.sent)
+        return run.level
+
+    def burst(self, size: int) -> Burst:
+        self._progress(f"a burst of {size}")
+        cold = sum(1 for i in range(size) if i not in self._crew.warm)
+        self._pace.take(size + cold)
+        run = self._engine.run(self._plan(size, 0.0, 1.0, 2 * size, self._keys, burst=True))
+        self._pace.sent(size + cold)
+        return run.burst
+
+    def same_key(self, calls: int) -> Level:
+        """One user asking for one key over and over."""
+        run = self._engine.run(self._plan(1, 0.0, 2.0, calls, self._keys[:1], burst=False))
+        self._pace.sent(run.level.sent)
+        return run.level
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _plan(
+        self, users: int, think_s: float, seconds: float, calls: int, keys: Sequence[Key], *, burst: bool
+    ) -> LoadPlan:
+        self._number += 1
+        guards = Guards(
+            error_share=self._guards.error_share, least_calls=self._guards.least_calls,
+            latency_s=self._guards.latency_s, calls=calls, seconds=min(self._guards.seconds, max(seconds, 10.0)),
+            grace_s=self._guards.grace_s,
+        )  # fmt: skip
+        return LoadPlan(
+            crew=self._crew, object=self._object, keys=keys, shares=self._shares, users=users, think_s=think_s, seconds=seconds, burst=burst, guards=guards,
+            seed=self._seed * 7919 + self._number,
+        )  # fmt: skip

@@ -1,0 +1,309 @@
+"""From what was measured to users: one forecast for every ceiling that a ramp and its bursts can speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from weighbridge.checks.base import Forecast
+from weighbridge.checks.forecast.burst import Capacity
+from weighbridge.checks.forecast.queueing import Station, crossing, users_at_blocking
+from weighbridge.checks.forecast.ranges import Range
+from weighbridge.checks.forecast.transfer import Transfer
+from weighbridge.checks.forecast.weigh import Weighed, level_broke
+
+__all__ = ["Setting", "load_forecasts", "proven_users"]
+
+Trust = Literal["measured", "interpolated", "extrapolated", "unpredictable"]
+TRUSTS: tuple[Trust, ...] = ("measured", "interpolated", "extrapolated", "unpredictable")
+BURST_ERROR = 0.12
+"""Floor of a burst-fed interval: think times, service distributions and clients are not the model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What turns calls into users, and here into production."""
+
+    calls_per_user_hour: float
+    """At the wire, in an average hour."""
+    peak_factor: float
+    target: int
+    environment: str
+    capacity: Transfer
+    """May measured speed stand for production?"""
+    limit: Transfer
+    """May a cap that showed itself here stand for production's?"""
+    rate_known: bool = False
+    """Whether production's rate limits and quotas are declared or reported (or declared not to exist)."""
+    concurrency_known: bool = False
+    growth: Range = field(default_factory=lambda: Range.exact(1.0))
+    """Service time with production's rows over the one measured."""
+    growth_reason: str | None = None
+    unproven_rows: str | None = None
+    """Why nothing is known of the service time with production's rows; then no figure answers for production."""
+    connections_per_user: float = 1.0
+
+    @property
+    def per_user_s(self) -> float:
+        return self.calls_per_user_hour * self.peak_factor / 3600
+
+
+def load_forecasts(seen: Weighed, setting: Setting) -> Iterator[Forecast]:
+    """Latency, then the ceilings that refused, then the rate limit that nobody saw."""
+    if not seen.levels:
+        return
+    void = seen.distorted
+    yield _latency(seen, setting, void)
+    if seen.opened is not None:
+        yield _connections(seen, setting)
+    if seen.ceiling is not None:
+        yield _ceiling(seen, setting, seen.ceiling)
+    if seen.bucket is not None:
+        yield _bucket(seen, setting)
+    elif not setting.rate_known:
+        yield _unseen_rate(seen, setting)
+
+
+def proven_users(seen: Weighed, setting: Setting) -> float:
+    """Users whose calls the ramp really sent and the system bore; 0 where none."""
+    best = 0.0
+    for level in seen.levels:
+        if level_broke(level, seen.policy) or level.calls < 10:
+            break
+        if seen.policy.think_s <= seen.policy.ramp_think_s:
+            if level.think_s == seen.policy.ramp_think_s:
+                best = max(best, float(level.users))
+            continue
+        # a compressed ramp: the same calls a second come from more users who pause longer
+        best = max(best, level.throughput / setting.per_user_s if setting.per_user_s > 0 else 0.0)
+    return best
+
+
+def _common(seen: Weighed, setting: Setting, transfer: Transfer) -> dict[str, Any]:
+    answers = transfer.answers and setting.unproven_rows is None
+    return {
+        "basis": "measured",
+        "environment": setting.environment,
+        "transfer": transfer.note,
+        "answers_target": answers,
+        "measured_to": _measured_to(seen, setting),
+    }
+
+
+def _measured_to(seen: Weighed, setting: Setting) -> float | None:
+    """Users really exercised: by the ramp, or by a burst whose calls in progress are those of so many users."""
+    best = proven_users(seen, setting)
+    if seen.capacity is not None and seen.capacity.saturated:
+        largest = max((b.size for b in seen.bursts if len(b.refused) <= 0.02 * b.size), default=0)
+        best = max(best, largest + seen.capacity.rate.mid * seen.policy.think_s)
+    return round(best, 1) if best else None
+
+
+def _doubt(trust: Trust, seen: Weighed, low: float) -> Trust:
+    """The scalability law may lower trust by one step, never raise it."""
+    if seen.usl is not None and seen.usl < low / 1.5:
+        return TRUSTS[min(len(TRUSTS) - 1, TRUSTS.index(trust) + 1)]
+    return trust
+
+
+def _refused(
+    limit: str, seen: Weighed, setting: Setting, *, model: str, reason: str, at_least: float | None,
+    next_probe: str | None, transfer: Transfer, inputs: Mapping[str, Any],
+) -> Forecast:  # fmt: skip
+    return Forecast(
+        limit=limit, users=None, low=None, high=None, at_least=at_least, trust="unpredictable", model=model,
+        inputs=dict(inputs), reason=reason, next_probe=next_probe, **_common(seen, setting, transfer),
+    )  # fmt: skip
+
+
+# --- latency ---------------------------------------------------------------------------------------------------
+
+
+def _latency(seen: Weighed, setting: Setting, void: str | None) -> Forecast:
+    policy = seen.policy
+    capacity = seen.capacity
+    proven = proven_users(seen, setting)
+    inputs: dict[str, Any] = {"think_s": policy.think_s, "objective_s": policy.objective_s}
+
+    def refuse(reason: str, at_least: float | None, next_probe: str | None) -> Forecast:
+        return _refused(
+            "latency_objective", seen, setting, model="closed_queue", reason=reason, at_least=at_least,
+            next_probe=next_probe, transfer=setting.capacity, inputs=inputs,
+        )  # fmt: skip
+
+    if void:
+        return refuse(f"void: the load generator distorted it: {void}", None, "run from a machine with free cores")
+    if (grown := seen.slows) is not None:
+        return refuse(
+            f"a lone call is {grown:.1f} times slower after the load than before it: the system changes with time",
+            None, "a ramp that holds for minutes, watched by the system's owner",
+        )  # fmt: skip
+    if seen.levels[0].calls == seen.levels[0].failed:
+        return refuse("no call of a lone user succeeded", None, "mend the errors first")
+    crossed = _crossed_in_ramp(seen)
+    if capacity is not None and capacity.saturated:
+        return _from_burst(seen, setting, capacity, crossed, inputs)
+    if crossed is not None:
+        low, high = crossed
+        return _number(seen, setting, Range(low, (low * high) ** 0.5, high), "measured", inputs)
+    if seen.fit is not None and seen.fit.users is not None and policy.think_s <= policy.ramp_think_s:
+        users, station = seen.fit.users, seen.fit.station
+        if station is not None:
+            inputs |= _station_inputs(station, policy.think_s, policy.objective_s, users.mid)
+        return _number(seen, setting, users, "extrapolated", inputs)
+    bound = proven
+    nxt = f"a ramp to {2 * max(1, seen.levels[-1].users)} users, or bursts of {_next_burst(seen)}"
+    reason = seen.fit.reason if seen.fit else "too few levels"
+    if capacity is not None:
+        # what a burst really did is a floor under the capacity
+        floor = crossing(capacity.stations[0], policy.think_s, policy.objective_s)
+        bound = max(bound, floor * 0.85)
+        reason = capacity.reason
+    bound *= setting.capacity.factor.low / max(1.0, setting.growth.high)
+    return refuse(f"not predictable from this probe: {reason}", round(bound, 1) if bound else None, nxt)
+
+
+def _next_burst(seen: Weighed) -> int:
+    return 2 * max((b.size for b in seen.bursts), default=16)
+
+
+def _crossed_in_ramp(seen: Weighed) -> tuple[float, float] | None:
+    """(last level that held, first that did not) when the ramp itself met the objective; None otherwise."""
+    policy = seen.policy
+    broke = next((lv for lv in seen.levels if level_broke(lv, policy)), None)
+    if broke is None or policy.think_s > policy.ramp_think_s:
+        if broke is not None and broke is seen.levels[0]:
+            return 0.0, 1.0
+        return None
+    good = max((lv.users for lv in seen.levels if lv.users < broke.users), default=0)
+    return float(good), float(broke.users)
+
+
+def _station_inputs(station: Station, think: float, objective: float, users: float) -> dict[str, Any]:
+    crude = station.capacity * (think + objective)
+    return {
+        "capacity": round(station.capacity, 3), "slots": station.slots, "service_s": round(station.service_s, 5),
+        "delay_s": round(station.delay_s, 5), "correction": round(users / crude, 4) if crude else 0.0,
+    }  # fmt: skip
+
+
+def _from_burst(
+    seen: Weighed, setting: Setting, capacity: Capacity, crossed: tuple[float, float] | None, inputs: dict[str, Any]
+) -> Forecast:
+    policy = seen.policy
+    options = [crossing(s, policy.think_s, policy.objective_s) for s in capacity.stations]
+    mid = options[0]
+    rel = max(BURST_ERROR, (capacity.rate.high - capacity.rate.low) / 2 / max(1e-9, capacity.rate.mid) + 0.03)
+    low, high = min(options) * (1 - rel), max(options) * (1 + rel)
+    inputs |= _station_inputs(capacity.stations[0], policy.think_s, policy.objective_s, mid)
+    inputs["kind"] = capacity.kind
+    needed = mid - capacity.rate.mid * policy.think_s
+    largest = max((b.size for b in seen.bursts), default=0)
+    trust: Trust = "interpolated" if largest >= needed else "extrapolated"
+    if crossed is not None and crossed[1] <= seen.policy.max_users:
+        # the ramp really met it: the queue model only says where between the two levels
+        low, high = max(low, crossed[0]), min(high, crossed[1])
+        if low > high:
+            low, high = crossed
+        mid, trust = min(max(mid, low), high), "measured"
+    return _number(seen, setting, Range(low, mid, high), trust, inputs)
+
+
+def _number(seen: Weighed, setting: Setting, users: Range, trust: Trust, inputs: dict[str, Any]) -> Forecast:
+    factor = setting.capacity.factor
+    model = "closed_queue"
+    if setting.growth.high > 1.05:
+        model = "rows_latency"
+        inputs["growth"] = round(setting.growth.mid, 3)
+        users = users.over(setting.growth)
+        if trust == "measured":
+            trust = "extrapolated"
+    inputs["capacity_factor"] = round(factor.mid, 3)
+    users = Range(users.low * factor.low, users.mid * factor.mid, users.high * factor.high)
+    return Forecast(
+        limit="latency_objective", users=round(users.mid, 1), low=round(users.low, 1), high=round(users.high, 1),
+        at_least=round(users.low, 1),
+        trust=_doubt(trust, seen, users.low), model=model, inputs=inputs,
+        reason=setting.unproven_rows or setting.growth_reason, **_common(seen, setting, setting.capacity),
+    )  # fmt: skip
+
+
+# --- ceilings that refused ---------------------------------------------------------------------------------------
+
+
+def _connections(seen: Weighed, setting: Setting) -> Forecast:
+    cap = float(seen.opened or 0)
+    per = setting.connections_per_user
+    users = Range(max(0.0, cap - 2) / per, cap / per, (cap + 2) / per)
+    return Forecast(
+        limit="connections_seen", users=round(users.mid, 1), low=round(users.low, 1), high=round(users.high, 1),
+        at_least=round(users.low, 1), trust="measured", model="connections",
+        inputs={"cap": cap, "reserve": 0.0, "background": 0.0, "connections_per_user": per},
+        **_common(seen, setting, setting.limit),
+    )  # fmt: skip
+
+
+def _ceiling(seen: Weighed, setting: Setting, cap: Range) -> Forecast:
+    policy = seen.policy
+    share = policy.error_objective
+    service = seen.alone_s
+
+    def at(slots: float) -> float:
+        return users_at_blocking(max(1, round(slots)), service, policy.think_s, share)
+
+    mid = at(cap.mid)
+    low, high = min(at(cap.low), mid * 0.9), max(at(cap.high), mid * 1.1)
+    per_user = setting.per_user_s * service
+    return Forecast(
+        limit="concurrent_calls_seen", users=round(mid, 1), low=round(low, 1), high=round(high, 1),
+        at_least=round(low, 1), trust="interpolated", model="concurrency",
+        inputs={
+            "cap": round(cap.mid, 1), "load": round(mid * per_user, 4), "background": 0.0,
+            "calls_per_user_hour": setting.calls_per_user_hour, "peak_factor": setting.peak_factor,
+            "seconds": round(service, 5),
+        },
+        **_common(seen, setting, setting.limit),
+    )  # fmt: skip
+
+
+def _bucket(seen: Weighed, setting: Setting) -> Forecast:
+    bucket = seen.bucket
+    if bucket is None or bucket.rate is None:
+        return _refused(
+            "request_rate", seen, setting, model="rate", transfer=setting.limit, inputs={},
+            at_least=proven_users(seen, setting) or None,
+            reason=f"a rate limit refused calls after about {bucket.size if bucket else 0:.0f}; its rate was not found",
+            next_probe="ask the system's owner for the rate limit, and declare it",
+        )  # fmt: skip
+    per = setting.per_user_s
+    low, high = bucket.rate.low / per, bucket.rate.high / per
+    mid = bucket.rate.mid / per
+    low, high = min(low, mid * 0.93), max(high, mid * 1.07)
+    return Forecast(
+        limit="request_rate", users=round(mid, 1), low=round(low, 1), high=round(high, 1), at_least=round(low, 1),
+        trust="interpolated", model="rate",
+        inputs={
+            "cap": round(bucket.rate.mid, 2), "reserve": 0.0, "window_s": 1.0, "background_per_s": 0.0,
+            "calls_per_user_hour": setting.calls_per_user_hour, "peak_factor": setting.peak_factor,
+            "burst": round(bucket.size, 1),
+        },
+        **_common(seen, setting, setting.limit),
+    )  # fmt: skip
+
+
+def _unseen_rate(seen: Weighed, setting: Setting) -> Forecast:
+    """A limiter whose bucket is larger than every burst shows nothing: only what was sustained is proven."""
+    proven = proven_users(seen, setting) * min(1.0, setting.capacity.factor.low)
+    rate = max((lv.throughput for lv in seen.levels if level_broke(lv, seen.policy) is None), default=0.0)
+    return _refused(
+        "request_rate", seen, setting, model="proven_rate", transfer=setting.limit,
+        inputs={
+            "rate": round(rate, 2), "calls_per_user_hour": setting.calls_per_user_hour,
+            "peak_factor": setting.peak_factor,
+        },
+        at_least=round(proven, 1) if proven else None,
+        reason="no rate limit is declared or reported, and none showed itself: "
+        f"{rate:.0f} calls/s were sustained without a refusal, more was not tried",
+        next_probe="declare production's rate limit (or `unlimited = true`) under [[systems.NAME.limits]]",
+    )  # fmt: skip

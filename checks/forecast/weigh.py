@@ -1,0 +1,271 @@
+"""The weighing itself: an adaptive ramp, then growing bursts, within what is permitted, stopping at the first sign.
+
+It drives whatever implements `Drive`: a load engine in front of a real system, or a simulation of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+
+from weighbridge.checks.forecast.burst import Bucket, Capacity, bucket_of, capacity_of, ceiling_of
+from weighbridge.checks.forecast.plan import Burst, Drive, Level
+from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
+from weighbridge.checks.forecast.ranges import Range
+
+__all__ = ["Exhausted", "Policy", "Weighed", "analyse", "level_broke", "measure", "planned"]
+
+REPEATS = 4
+SMALLEST_BURST = 32
+SHARE_FOR_RAMP = 0.5
+
+
+class Exhausted(Exception):
+    """A `Drive` will not send more: a known limit stands in the way. Not an error: the probe ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is asked and what is permitted."""
+
+    think_s: float
+    """One user's pause between calls at the peak."""
+    objective_s: float
+    error_objective: float
+    max_users: int
+    max_burst: int
+    needed_per_s: float
+    """Calls a second of the target users with headroom: proven when really sustained."""
+    calls: int = 1_900
+    seconds: float = 45.0
+    """For the ramp; bursts take a few seconds more."""
+
+    @property
+    def ramp_think_s(self) -> float:
+        """Virtual users pause no longer than this: with a pause of minutes a short ramp would send nothing.
+
+        Where users pause for longer than a second, few virtual ones who pause less send what many real ones would.
+        """
+        if self.think_s <= 1.5:
+            return self.think_s
+        few = max(1, min(self.max_users, 32))
+        return min(1.0, max(0.05, few / (1.5 * self.needed_per_s))) if self.needed_per_s > 0 else 1.0
+
+
+@dataclass(slots=True)
+class Weighed:
+    """What was seen, and what it says."""
+
+    policy: Policy
+    levels: list[Level] = field(default_factory=list)
+    bursts: list[Burst] = field(default_factory=list)
+    after: Level | None = None
+    """One user again at the end: what the load left behind."""
+    notes: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    capacity: Capacity | None = None
+    ceiling: Range | None = None
+    bucket: Bucket | None = None
+    opened: int | None = None
+    """Connections that could be opened when not all could."""
+    fit: RampFit | None = None
+    usl: float | None = None
+
+    @property
+    def calls(self) -> int:
+        return sum(level.sent for level in self.levels) + sum(b.size for b in self.bursts)
+
+    @property
+    def unloaded(self) -> list[float]:
+        return list(self.levels[0].latencies) if self.levels else []
+
+    @property
+    def alone_s(self) -> float:
+        """Mean seconds of one call with nobody else there."""
+        return self.levels[0].mean_s if self.levels else float("nan")
+
+    @property
+    def distorted(self) -> str | None:
+        """Why the ramp's latencies are void: the client itself was in the way."""
+        return next((r for lv in self.levels if (r := lv.audit.distorted(self.policy.objective_s))), None)
+
+    @property
+    def slows(self) -> float | None:
+        """Factor by which a lone call became slower over the run, where that is more than half; None otherwise."""
+        before, after = self.levels[0] if self.levels else None, self.after
+        if before is None or after is None or after.calls - after.failed < 5 or before.calls - before.failed < 5:
+            return None
+        grown = after.p50_s / before.p50_s if before.p50_s > 0 else 1.0
+        return grown if grown > 1.5 and after.p50_s - before.p50_s > 0.005 else None
+
+
+def planned(policy: Policy) -> list[dict[str, float | int | str]]:
+    """What would be sent at most, step by step, for `run --plan`."""
+    steps: list[dict[str, float | int | str]] = [
+        {"kind": "level", "users": users, "think_s": policy.ramp_think_s} for users in _steps(policy)
+    ]
+    steps += [{"kind": "burst", "size": size, "repeats": REPEATS} for size in _sizes(policy)]
+    return [*steps, {"kind": "at most", "calls": policy.calls, "seconds": policy.seconds}]
+
+
+def measure(drive: Drive, policy: Policy) -> Weighed:
+    """Ramp, burst, look again; then what it says."""
+    seen = Weighed(policy)
+    if policy.max_users < 1:
+        seen.stopped = "no user is permitted"
+        return seen
+    _ramp(drive, policy, seen)
+    if seen.stopped is None and policy.max_burst >= 8 and seen.levels:
+        try:
+            _bursts(drive, policy, seen)
+        except Exhausted as why:
+            seen.notes.append(f"bursts ended: {why}")
+    if seen.levels and seen.levels[0].calls > seen.levels[0].failed:
+        drive.pause(0.2)
+        seen.after = drive.level(1, min(policy.ramp_think_s, 0.05), max(0.5, min(2.0, policy.seconds / 10)), 12)
+    analyse(seen)
+    return seen
+
+
+def _steps(policy: Policy) -> list[int]:
+    steps = [1]
+    while steps[-1] < policy.max_users:
+        steps.append(min(policy.max_users, 2 if steps[-1] == 1 else steps[-1] * 2 if steps[-1] != 4 else 10))
+    return steps
+
+
+def _sizes(policy: Policy) -> list[int]:
+    sizes = []
+    size = SMALLEST_BURST
+    while size < policy.max_burst:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, policy.max_burst] if policy.max_burst >= 8 else []
+
+
+def level_broke(level: Level, policy: Policy) -> str | None:
+    """Why this level is beyond what users bear, None where it is not."""
+    if level.calls == 0:
+        return "nothing came back"
+    if level.calls >= 20 and level.error_share > max(policy.error_objective, 0.02) * 1.5 and level.failed >= 3:
+        return f"{level.error_share:.1%} of the calls failed"
+    if level.calls > level.failed and level.p95_s > policy.objective_s:
+        return f"95th percentile {level.p95_s * 1000:.0f} ms above the objective of {policy.objective_s * 1000:.0f} ms"
+    return None
+
+
+def _ramp(drive: Drive, policy: Policy, seen: Weighed) -> None:
+    steps = _steps(policy)
+    calls_left = int(policy.calls * (SHARE_FOR_RAMP if policy.max_burst >= 8 else 0.95))
+    seconds_left = policy.seconds
+    think = policy.ramp_think_s
+    for number, users in enumerate(steps):
+        remaining = len(steps) - number
+        seconds = seconds_left / remaining if number else min(seconds_left * 0.2, max(2.0, seconds_left / remaining))
+        share = calls_left if remaining == 1 else max(30, calls_left // remaining)
+        if number and users > 2 and share < 2 * users:
+            seen.notes.append(f"the ramp ended before {users} users: they would cost more calls than are left")
+            return
+        # a lone user without a pause tells the unloaded time in few calls
+        pause = min(think, 0.05) if number == 0 else think
+        level = drive.level(users, pause, seconds, share)
+        seen.levels.append(level)
+        calls_left -= level.sent
+        seconds_left -= level.elapsed_s or seconds
+        if reason := level_broke(level, policy):
+            seen.stopped = f"the ramp stopped at {users} users: {reason}" if number else f"one user alone: {reason}"
+            return
+        if level.stopped and number == 0 and level.calls == level.failed:
+            seen.stopped = level.stopped
+            return
+        if level.throughput > 1.5 * policy.needed_per_s and users >= 10:
+            seen.notes.append(f"the ramp ended at {users} users: the target's calls a second are sustained already")
+            return
+        if seconds_left <= 0.5 or calls_left < 2 * users:
+            return
+
+
+def _bursts(drive: Drive, policy: Policy, seen: Weighed) -> None:
+    left = policy.calls - seen.calls - 12
+    for size in _sizes(policy):
+        refused_at: int | None = None
+        for repeat in range(REPEATS):
+            if left < size:
+                seen.notes.append(f"bursts ended before {size}: the call budget is spent")
+                return
+            burst = drive.burst(size)
+            seen.bursts.append(burst)
+            left -= size
+            if len(burst.refused) > 0.02 * size:
+                refused_at = repeat if refused_at is None else refused_at
+                if any(outcome.startswith("open:") for _, _, outcome in burst.refused):
+                    seen.notes.append(f"only {len(burst.succeeded)} of {size} connections could be opened")
+                    return
+                if repeat - refused_at >= 2:
+                    break
+            # in quick succession: a bucket larger than one burst is spent only if it has no time to fill
+            drive.pause(0.02)
+        if refused_at is not None:
+            if bucket_of(seen.bursts) is not None:
+                _refill_probe(drive, size, left, seen)
+            return
+        if not _recovered(drive, seen):
+            seen.notes.append(f"after bursts of {size} a single call stayed slow: no larger burst was sent")
+            return
+        state = capacity_of(seen.bursts, seen.unloaded)
+        if state is not None and (state.collapses or (state.saturated and _settled(state, size))):
+            return
+
+
+def _settled(state: Capacity, size: int) -> bool:
+    """Whether a larger burst would teach nothing: this one already held several rounds of the slots."""
+    sizes = sorted(state.sizes)
+    if len(sizes) < 2:
+        return state.stations[0].slots * 6 <= size
+    return state.sizes[sizes[-1]] < 1.05 * state.sizes[sizes[-2]]
+
+
+def _recovered(drive: Drive, seen: Weighed) -> bool:
+    """Whether a lone call is as fast as before, within a second of peace; some systems stay collapsed."""
+    for _ in range(3):
+        drive.pause(0.1)
+        level = drive.level(1, 0.0, 1.0, 3)
+        if level.calls > level.failed and level.p50_s <= max(2.0 * seen.alone_s, seen.alone_s + 0.02):
+            return True
+        drive.pause(0.3)
+    return False
+
+
+def _refill_probe(drive: Drive, size: int, left: int, seen: Weighed) -> None:
+    """Empty a bucket, wait, and count what passes: tokens a second."""
+    wait = 0.25
+    for _ in range(5):
+        if left < size or wait > 4:
+            return
+        drive.pause(wait)
+        burst = drive.burst(size)
+        seen.bursts.append(burst)
+        left -= size
+        passed = len(burst.succeeded)
+        if not burst.refused:
+            wait /= 4
+        elif passed < 0.3 * size:
+            wait *= min(4.0, max(1.5, 0.5 * size / max(1, passed)))
+        elif passed > 0.8 * size:
+            wait /= 1.5
+
+
+def analyse(seen: Weighed) -> None:
+    """Fill in what the levels and bursts say."""
+    policy = seen.policy
+    failed_open = [b for b in seen.bursts if any(o.startswith("open:") for _, _, o in b.calls)]
+    if failed_open:
+        seen.opened = int(median(len(b.succeeded) for b in failed_open))
+    seen.bucket = bucket_of(seen.bursts)
+    refusing = [b for b in seen.bursts if len(b.refused) > 0.02 * b.size]
+    if seen.bucket is None and refusing and not failed_open:
+        seen.ceiling = ceiling_of(refusing)
+    seen.capacity = capacity_of(seen.bursts, seen.unloaded)
+    ramp = [lv for lv in seen.levels if lv.users == 1 or lv.think_s == policy.ramp_think_s]
+    seen.fit = fit_ramp(ramp, policy.objective_s)
+    seen.usl = usl_crossing([lv for lv in seen.levels if lv.think_s == policy.ramp_think_s], policy.objective_s)

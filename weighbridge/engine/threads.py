@@ -1,0 +1,323 @@
+"""Drives operations from plain threads, one connector a thread: connectors are synchronous, so threads are honest.
+
+A user calls, waits for the answer, pauses and calls again (a closed loop). Latency counts from the moment the call
+was meant to start, so a client that lags makes latencies worse and never better. The engine times its own CPU and
+its own lateness, and hands both back: a verdict that the load generator distorted is void.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from weighbridge.checks.forecast.plan import Audit, Burst, Level, LoadPlan, Run
+from weighbridge.checks.forecast.stats import level_of, percentile
+from weighbridge.connectors.errors import ConnectorError
+
+__all__ = ["ThreadEngine", "descriptors_for"]
+
+SPARE_DESCRIPTORS = 64
+WATCHED = 20
+"""Calls whose median latency the latency guard looks at."""
+SHORT_ANSWER_S = 0.002
+"""A user whose pause is zero backs off this long after an error, so that refusals do not become a storm."""
+
+
+def descriptors_for(users: int) -> int | None:
+    """How many users fit under this process's limit of open files when `users` do not; None when they do."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit on sockets
+        return None
+    import psutil
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    free = soft - psutil.Process().num_fds() - SPARE_DESCRIPTORS
+    return None if free >= users else max(0, free)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one thread saw; merged after it ended, so that no lock is taken while calls are timed."""
+
+    done: list[tuple[float, float]] = field(default_factory=list)
+    """(meant to start, latency) of successful calls, seconds from the start."""
+    failed: list[tuple[float, str]] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    sent: int = 0
+    cpu: float = 0.0
+    crash: BaseException | None = None
+
+
+class _Guard:
+    """Shared stop sign; the first reason wins."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self.plan = plan
+        self.stop = threading.Event()
+        self.reason: str | None = None
+        self._lock = threading.Lock()
+        self._sent = 0
+        self._ended = 0
+        self._failed = 0
+        self._last: deque[float] = deque(maxlen=WATCHED)
+
+    def halt(self, reason: str) -> None:
+        with self._lock:
+            if self.reason is None:
+                self.reason = reason
+        self.stop.set()
+
+    def may_send(self) -> bool:
+        cap = self.plan.guards.calls
+        with self._lock:
+            if cap is not None and self._sent >= cap:
+                full = True
+            else:
+                self._sent += 1
+                full = False
+        if full:
+            self.halt(f"call budget of this level ({cap}) spent")
+        return not full
+
+    def ended(self, latency: float, failed: bool) -> None:
+        guards = self.plan.guards
+        why = None
+        with self._lock:
+            self._ended += 1
+            self._failed += failed
+            if not failed:
+                self._last.append(latency)
+            if self._ended >= guards.least_calls and self._failed > guards.error_share * self._ended:
+                why = f"error guard: {self._failed} of {self._ended} calls failed"
+            elif guards.latency_s is not None and len(self._last) == WATCHED:
+                middle = sorted(self._last)[WATCHED // 2]
+                if middle > guards.latency_s:
+                    why = f"latency guard: median of the last {WATCHED} calls {middle:.2f} s"
+        if why:
+            self.halt(why)
+
+
+class ThreadEngine:
+    """Implements the `Engine` seam of checks with threads."""
+
+    def run(self, plan: LoadPlan) -> Run:
+        """Run one level or one burst. KeyboardInterrupt stops the users, then goes on its way."""
+        plan.crew.grow(plan.users)
+        return Run(burst=self._burst(plan)) if plan.burst else Run(level=self._level(plan))
+
+    # --- levels -------------------------------------------------------------------------------------------------
+
+    def _level(self, plan: LoadPlan) -> Level:
+        guard = _Guard(plan)
+        tallies = [_Tally() for _ in range(plan.users)]
+        started = time.perf_counter()
+        threads = [
+            threading.Thread(target=self._user, args=(plan, i, tallies[i], guard, started), daemon=True)
+            for i in range(plan.users)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            hung = self._wait(threads, guard, started, plan)
+        except KeyboardInterrupt:
+            guard.halt("interrupted")
+            for thread in threads:
+                thread.join(1.0)
+            raise
+        wall = time.perf_counter() - started
+        for tally in tallies:
+            if tally.crash is not None:
+                raise tally.crash
+        return self._level_of(plan, tallies, guard, wall, hung)
+
+    @staticmethod
+    def _wait(threads: list[threading.Thread], guard: _Guard, started: float, plan: LoadPlan) -> int:
+        """Wait until the hold is over and calls in progress ended, at most `grace_s` more; how many never did."""
+        end = started + min(plan.seconds, plan.guards.seconds)
+        while not guard.stop.wait(max(0.0, min(0.2, end - time.perf_counter()))):
+            if time.perf_counter() >= end or not any(t.is_alive() for t in threads):
+                break
+        guard.stop.set()
+        late = time.perf_counter() + plan.guards.grace_s
+        hung = 0
+        for thread in threads:
+            thread.join(max(0.0, late - time.perf_counter()))
+            hung += thread.is_alive()
+        return hung
+
+    def _user(self, plan: LoadPlan, number: int, tally: _Tally, guard: _Guard, started: float) -> None:
+        rng = random.Random(plan.seed * 1_000_003 + number)  # noqa: S311 - pauses, not secrets
+        cpu = time.thread_time()
+        end = started + min(plan.seconds, plan.guards.seconds)
+        clock, done, lags = time.perf_counter, tally.done, tally.lags
+        pause = plan.think_s
+        # users start as if they had been there for long: a memoryless pause has the same remainder at any moment
+        meant = clock() + (rng.expovariate(1 / pause) if pause > 0 else 0.0)
+        try:
+            draw = self._draws(plan, number, rng)
+            while meant < end:
+                wait = meant - clock()
+                if wait > 0 and guard.stop.wait(wait):
+                    break
+                if guard.stop.is_set() or not guard.may_send():
+                    break
+                tally.sent += 1
+                sent = clock()
+                lags.append(sent - meant)
+                problem = draw()
+                ended = clock()
+                if problem is None:
+                    done.append((meant - started, ended - meant))
+                else:
+                    tally.failed.append((meant - started, problem))
+                guard.ended(ended - meant, problem is not None)
+                if problem == "BudgetExceeded":
+                    guard.halt("the system's call budget is spent")
+                    break
+                think = rng.expovariate(1 / pause) if pause > 0 else 0.0
+                meant = ended + (max(think, SHORT_ANSWER_S) if problem else think)
+        except BaseException as error:  # noqa: BLE001 - carried to the main thread and raised there
+            tally.crash = error
+            guard.halt("a user crashed")
+        tally.cpu = time.thread_time() - cpu
+
+    def _draws(self, plan: LoadPlan, number: int, rng: random.Random) -> Callable[[], str | None]:
+        """A call of one user: draws operation and key, returns None or the error class. Opens the connector late."""
+        names = [name for name, share in plan.shares.items() if share > 0]
+        weights = [plan.shares[name] for name in names]
+        keys, crew = plan.keys, plan.crew
+
+        def call() -> str | None:
+            name = names[0] if len(names) == 1 else rng.choices(names, weights)[0]
+            key = keys[rng.randrange(len(keys))] if keys else ()
+            try:
+                crew.operations(number, plan.object, keys)[name].call(key)
+            except ConnectorError as error:
+                return type(error).__name__
+            except OSError as error:
+                crew.drop(number)
+                return type(error).__name__
+            return None
+
+        return call
+
+    def _level_of(self, plan: LoadPlan, tallies: list[_Tally], guard: _Guard, wall: float, hung: int) -> Level:
+        warm = min(plan.warm_up_s, wall / 4) if plan.users > 1 else 0.0
+        good = sorted(
+            ((at, latency) for t in tallies for at, latency in list(t.done) if at >= warm), key=lambda p: p[0] + p[1]
+        )
+        errors = Counter(name for t in tallies for at, name in list(t.failed) if at >= warm)
+        if hung:
+            errors["Hung"] += hung
+        lags = sorted(lag for t in tallies for lag in list(t.lags))
+        cpu = sum(t.cpu for t in tallies)
+        sent = sum(t.sent for t in tallies)
+        last = max((at + latency for at, latency in good), default=wall)
+        measured = max(1e-6, min(wall, last) - warm)
+        audit = Audit(cpu / wall if wall > 0 else 0.0, percentile(lags, 0.95) if lags else 0.0, cpu / max(1, sent))
+        stopped = f"{hung} calls never came back" if hung else guard.reason
+        return level_of(
+            [latency for _, latency in good], errors, users=plan.users, think_s=plan.think_s, seconds=measured,
+            sent=sent, audit=audit, stopped=stopped, elapsed_s=wall,
+        )  # fmt: skip
+
+    # --- bursts -------------------------------------------------------------------------------------------------
+
+    def _burst(self, plan: LoadPlan) -> Burst:
+        size = plan.users
+        opened = self._open(plan)
+        barrier = threading.Barrier(sum(1 for problem in opened if problem is None) + 1)
+        results: list[tuple[float, float, str] | None] = [
+            None if problem is None else (0.0, 0.0, f"open:{problem}") for problem in opened
+        ]
+        cpus = [0.0] * size
+        crash: list[BaseException] = []
+        release = [0.0]
+
+        def member(number: int) -> None:
+            rng = random.Random(plan.seed * 1_000_003 + number)  # noqa: S311
+            draw = self._draws(plan, number, rng)
+            try:
+                barrier.wait(30)
+                cpu = time.thread_time()
+                start = time.perf_counter()
+                problem = draw()
+                end = time.perf_counter()
+                cpus[number] = time.thread_time() - cpu
+                results[number] = (start - release[0], end - release[0], problem or "ok")
+            except threading.BrokenBarrierError:
+                pass
+            except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                crash.append(error)
+
+        threads = [
+            threading.Thread(target=member, args=(i,), daemon=True)
+            for i, problem in enumerate(opened)
+            if problem is None
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            while barrier.n_waiting < len(threads) and not crash:
+                time.sleep(0.001)
+            at = time.monotonic()
+            release[0] = time.perf_counter()
+            barrier.wait(5)
+        except KeyboardInterrupt:
+            barrier.abort()
+            raise
+        except threading.BrokenBarrierError:
+            at = time.monotonic()
+        late = time.perf_counter() + plan.guards.seconds
+        for thread in threads:
+            thread.join(max(0.0, late - time.perf_counter()))
+        if crash:
+            raise crash[0]
+        passed = time.perf_counter() - release[0]
+        calls = [r if r is not None else (0.0, passed, "Hung") for r in list(results)]
+        starts = sorted(start for start, _, outcome in calls if not outcome.startswith("open:"))
+        wall = max((end for _, end, _ in calls), default=0.0)
+        # what counts for a drain rate is the client's share while the burst ran, in cores
+        audit = Audit(sum(cpus) / wall if wall > 0 else 0.0, percentile(starts, 0.95) if starts else 0.0)
+        return Burst(size, tuple(calls), audit, at)
+
+    def _open(self, plan: LoadPlan) -> list[str | None]:
+        """Open and warm every connection, a few at a time; per user None or the class of the error."""
+        problems: list[str | None] = [None] * plan.users
+        cold = [i for i in range(plan.users) if i not in plan.crew.warm]
+        crash: list[BaseException] = []
+
+        def warm(numbers: list[int]) -> None:
+            for number in numbers:
+                rng = random.Random(plan.seed + number)  # noqa: S311
+                try:
+                    problem = self._draws(plan, number, rng)()
+                except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                    crash.append(error)
+                    return
+                problems[number] = problem
+                if problem is None:
+                    plan.crew.warm.add(number)
+                elif problem != "BudgetExceeded":
+                    plan.crew.drop(number)
+
+        lanes = min(4, len(cold)) or 1
+        threads = [threading.Thread(target=warm, args=(cold[lane::lanes],), daemon=True) for lane in range(lanes)]
+        for thread in threads:
+            thread.start()
+        late = time.perf_counter() + plan.guards.seconds
+        for thread in threads:
+            thread.join(max(0.0, late - time.perf_counter()))
+        if crash:
+            raise crash[0]
+        for number in cold:
+            if number not in plan.crew.warm and problems[number] is None:
+                problems[number] = "Hung"
+        return problems
