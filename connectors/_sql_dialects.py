@@ -215,11 +215,14 @@ class Postgres(Product):
             "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user), "
             "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database() "
             "AND backend_type = 'client backend'), "
-            "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE application_name = 'weighbridge'), "
+            "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE application_name = 'weighbridge' "
+            "AND usename = current_user AND datname = current_database()), "
             "(SELECT reset_val::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout')"
         )[0]
         maximum, reserved, also, role, base, used, by_user, by_base, own, timeout = (int(v) for v in row)
-        detail = {"max_connections": maximum, "reserved": reserved + also, "own": own}
+        # what this application holds itself is no background: one connection stands for it
+        used, by_user, by_base = (max(0, n - own) + 1 for n in (used, by_user, by_base))
+        detail = {"max_connections": maximum, "kept_for_superuser": reserved + also, "own": own}
         found: list[Reported] = [
             ("connections", "server", maximum - reserved - also, "connections", "concurrent", used, detail)
         ]
