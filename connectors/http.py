@@ -128,6 +128,8 @@ class _Plan:
     operation: str
     idempotent: bool
     accept: str
+    authenticate: bool = False
+    """Put our credentials over those of the client library that makes the call."""
 
 
 Classify = Callable[[Answer], ConnectorError | None]
@@ -153,12 +155,16 @@ class Wire(requests.Session):
         self.mount("http://", self._adapter)
         self._plan: _Plan | None = None
         self._renewing = False
+        self.sends = 0
+        """Requests this client put on the wire."""
+        self.received = 0
+        """Bytes it got for them."""
 
     @contextmanager
     def calling(self, operation: str, *, idempotent: bool = True, accept: str = JSON) -> Iterator[None]:
         """Name the operation for calls that a client library makes inside the block."""
         before = self._plan
-        self._plan = _Plan(operation, idempotent, accept)
+        self._plan = _Plan(operation, idempotent, accept, authenticate=True)
         try:
             yield
         finally:
@@ -169,6 +175,8 @@ class Wire(requests.Session):
         method = request.method or "GET"
         plan = self._plan or _Plan("", method in SAFE, "")
         self._check_target(request)
+        if plan.authenticate and self._shared.auth is not None:
+            self._shared.auth(cast("Headers", request.headers))
         renewed = False
         for _hop in range(MOST_HOPS + 2):
             try:
@@ -242,6 +250,8 @@ class Wire(requests.Session):
             late = time.monotonic() >= lane.deadline
             raise _wire.transport_error(error, where, proxy=self._proxy, timeout=patience, late=late) from None
         finally:
+            self.sends += 1
+            self.received += lane.received
             self.session.meter.count(sent=lane.sent, received=lane.received)
         response.__class__ = _Received
         received: _Received = response  # type: ignore[assignment]  # its class was just set
@@ -375,6 +385,16 @@ class HttpClient:
         if self.options.http_proxy is not None:
             return endpoint_of(self.options.http_proxy.get_secret_value())
         return self._base
+
+    @property
+    def sends(self) -> int:
+        """Requests this client put on the wire so far."""
+        return self.wire.sends
+
+    @property
+    def received(self) -> int:
+        """Bytes it got for them."""
+        return self.wire.received
 
     def fork(
         self,
