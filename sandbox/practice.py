@@ -36,6 +36,8 @@ SYSTEMS: Mapping[str, str] = MappingProxyType(
 )
 SEED = 7
 ROWS = 2_000
+RAMP_SECONDS = 5.0
+"""A practice system answers at once and never tires: a short ramp tells as much as a long one."""
 CLEAN = "_clean"
 
 
@@ -165,7 +167,7 @@ def _toml(started: Mapping[str, Running], contracts: Path) -> str:
     for name, running in started.items():
         kind = practice(name.removesuffix(CLEAN)).connector
         lines += _table(f"systems.{name}", {"connector": kind, **running.settings})
-        lines += _table(f"systems.{name}.sandbox", running.options)
+        lines += _table(f"systems.{name}.sandbox", {**running.options, "ramp_seconds": RAMP_SECONDS})
     return "\n".join(lines) + "\n"
 
 
