@@ -84,6 +84,8 @@ class Book:
         self._styles: Styles | None = None
         self._scans: dict[str, SheetScan] = {}
         self._grid: tuple[str, Grid] | None = None
+        self.text_classes: Any = None
+        """Class of every shared text, once somebody asked for them."""
 
     @property
     def format(self) -> str:

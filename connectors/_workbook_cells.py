@@ -25,6 +25,7 @@ COLUMNS = 16384
 MAX_ROW = 1_048_576
 MAX_CARRY = 64 << 20
 HEAD_ROWS = 60
+SAMPLES = 30
 Array = Any
 """A numpy array; its element type is said where it matters."""
 
@@ -111,6 +112,8 @@ class SheetScan:
     uncached: Marks = field(default_factory=Marks)
     long_numbers: Marks = field(default_factory=lambda: Marks(keep=1 << 62))
     negative_dates: Marks = field(default_factory=Marks)
+    samples: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    """The first packed positions by column (from 1) and kind."""
     classed: dict[int, Marks] = field(default_factory=dict)
     """Text cells by class, class 0 left out."""
     inline: int = 0
@@ -319,6 +322,7 @@ class _Chunk:
             flat = (self.columns[filled] - 1) * len(KINDS) + kind[filled]
             counted = np.bincount(flat)
             job.flat_kinds[: len(counted)] += counted
+            self._sample(filled, flat, counted)
         scan.styled_row = max(scan.styled_row, int(self.rows.max()))
         self._mark(scan.errors, kind == ERROR)
         if uncached.any():
@@ -333,6 +337,16 @@ class _Chunk:
                     job.on_formula(int(self.rows[i]), int(self.columns[i]), attributes, text)
         if scan.first_row and int(self.rows[0]) < scan.first_row + HEAD_ROWS:
             self._first_cells(present)
+
+    def _sample(self, filled: Array, flat: Array, counted: Array) -> None:
+        """Keep the first cells of every column and kind, to name them where a column mixes kinds."""
+        samples = self.scan.samples
+        for pair in np.flatnonzero(counted).tolist():
+            key = (pair // len(KINDS) + 1, pair % len(KINDS))
+            known = samples.setdefault(key, [])
+            if len(known) < SAMPLES:
+                chosen = np.flatnonzero(filled)[np.flatnonzero(flat == pair)[: SAMPLES - len(known)]]
+                known.extend(self._packed(chosen).tolist())
 
     def _references(self) -> tuple[Array, Array]:
         """Row and column of each cell, from its `r`."""
