@@ -346,6 +346,9 @@ class Context:
     """The system's own keys of weighbridge.toml that are not connector options: owner, runbook, identity, ..."""
     shared_points: tuple[str, ...] = ()
     """Other points that draw on the same quota group."""
+    shared_load: float = 0.0
+    """Calls those other points make for each call of this one, by their declared calls per user and hour; a point that
+    declares none counts as much as this one."""
     folder: Path | None = None
     """Scratch folder of this point, mode 0700, removed after the run."""
     progress: Callable[[str], None] = lambda _message: None

@@ -98,7 +98,7 @@ class LimitsCheck:
 
     def _question(self, point: IntegrationPoint, evidence: Evidence, context: Context, entry: Entry) -> Question:
         limit, scale, settings = entry.limit, point.scale, context.settings
-        sharing = 1 + (len(context.shared_points) if is_shared(limit) or limit.scope == "user" else 0)
+        sharing = 1 + (context.shared_load if is_shared(limit) or limit.scope == "user" else 0)
         counts_calls = limit.unit == "calls" and limit.window != "concurrent"
         now = context.now()
         rows_now = production_rows = None

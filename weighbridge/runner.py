@@ -295,7 +295,7 @@ class Run:
             **system.settings.model_dump(mode="json", exclude={"limits", "background"}),
             **system.policy.model_dump(mode="json", exclude_none=True),
         }
-        shared = self._shared(system)
+        shared = [p for p in self._shared(system) if p.id != point.id]
         return Context(
             permissions=system.permissions(point),
             connector=evidence.connect,
@@ -310,7 +310,8 @@ class Run:
             declared_limits=[limit.model_dump(mode="json") for limit in system.settings.limits],
             background=[b.model_dump(mode="json") for b in self._background(system)],
             settings=settings,
-            shared_points=tuple(p.id for p in shared if p.id != point.id),
+            shared_points=tuple(p.id for p in shared),
+            shared_load=sum(_calls_for_one(other, point) for other in shared),
             folder=evidence.folder,
             progress=lambda text: self.on_event(Event("note", point.id, check.name, text)),
         )
@@ -376,6 +377,12 @@ class Run:
             "seed": self.seed,
         }
         write_atomically(self.folder / "state.json", json.dumps(body, indent=1), mode=0o600)
+
+
+def _calls_for_one(other: IntegrationPoint, point: IntegrationPoint) -> float:
+    """Calls of `other` for each call of `point`; as many where either declares none."""
+    theirs, own = other.scale.calls_per_user_hour, point.scale.calls_per_user_hour
+    return theirs / own if theirs and own else 1.0
 
 
 def _within(hours: str, now: datetime, zone: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -154,10 +155,12 @@ class Weighing:
             raise
         finally:
             run.close()
-        if history is not None:
+        if history is None:
+            self._save(report, folder, self.formats)
+            return report
+        with contextlib.closing(history):
             report = history.compared(report)
-        self._save(report, folder, self.formats)
-        if history is not None:
+            self._save(report, folder, self.formats)
             history.record(report)
         return report
 
