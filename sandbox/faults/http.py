@@ -43,6 +43,12 @@ class Streams(asyncio.StreamReaderProtocol):
         super().__init__(reader)
         self._side = side
 
+    def eof_received(self) -> bool | None:
+        # Who says goodbye need not wait for a hang to end; an answer under way still reaches a half-closed client.
+        if self._side.client:
+            self._side.link.released.set()
+        return super().eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._side.lost = True
@@ -301,9 +307,7 @@ async def _shaped(ways: _Ways, fault: Fault, request: Message, response: Message
             await ways.pause(float(fault["delay"]))
         return response.framing != "close"
     if kind == "duplicate_answer":
-        both = _head(response, length=len(body)) + body
-        await ways.down(both)
-        await ways.down(both)
+        await ways.down(2 * (_head(response, length=len(body)) + body))
         return True
     if kind == "wrong_content_type":
         await ways.down(_head(response, length=len(body), content_type=str(fault["content_type"])) + body)

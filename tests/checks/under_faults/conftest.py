@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from select import select
 from types import MappingProxyType, SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -233,6 +234,8 @@ class ShopConnector(Connector):
         )
 
     def once(self, method, path, body, headers):
+        if self._connection is not None and self._connection.sock and select([self._connection.sock], [], [], 0)[0]:
+            self.drop()  # something came that nobody asked for: this connection is out of step, or closed
         if self._connection is None:
             self._connection = self.dial()
         wire = None if body is None else json.dumps(body).encode()

@@ -128,7 +128,6 @@ def test_changes_that_lose_ties_are_found(bench, ask, kinds):
     class LosesTies(kinds.ShopConnector):
         def changes(self, object, since, *, columns=None):
 
-
             for page in super().changes(object, since):
                 later = pc.greater(page.batch.column("changed"), datetime.fromisoformat(since))
                 yield replace(page, batch=page.batch.filter(later).select(list(columns)))

@@ -1,0 +1,278 @@
+"""Reads a slice of a point through fault lines and notes what became of it: rows, error, attempts, pauses, time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from random import Random
+from typing import Any
+
+from weighbridge.checks._resilience_cells import Shape
+from weighbridge.checks.base import Context, FaultLine, Inconclusive
+from weighbridge.connectors.base import Connector
+from weighbridge.connectors.errors import ConnectorError, RetriableError
+from weighbridge.connectors.session import Endpoint, Meter, Retry, Session
+
+__all__ = ["POLICY", "Slice", "Trial", "Trials", "opened"]
+
+POLICY = Retry(attempts=4, base=0.05, cap=0.4, deadline=8.0)
+SHORTEST_S, LONGEST_S = 0.5, 3.0
+"""Bounds of the timeout of one attempt under faults: several undisturbed attempts long, yet a hang costs little."""
+SLEPT_S = 0.01
+"""Longest pause really slept; what was asked for is noted in full."""
+SETTLE_S = 1.0
+PAGES = 3
+ROWS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The first rows of the object as an undisturbed read gave them."""
+
+    columns: tuple[str, ...]
+    keys: tuple[int, ...]
+    """Places of the key columns among `columns`."""
+    rows: tuple[tuple[Any, ...], ...]
+    whole: bool
+    """The slice is the whole object: a read must also end behind it."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """What became of one read under one fault."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    ended: bool = False
+    """The read came to its own end."""
+    error: BaseException | None = None
+    hung: bool = False
+    stuck: bool = False
+    """It did not even end when the fault was lifted."""
+    taken_up: bool = False
+    """A retriable error came, and a second read from there on completed it."""
+    first_error: BaseException | None = None
+    cursor: str | None = None
+    seconds: float = 0.0
+    patience: float = 0.0
+    """Timeout of one attempt that it was given."""
+    attempts: int = 0
+    retries: int = 0
+    wire: tuple[Mapping[str, Any], ...] = ()
+    """Exchanges (or connections) as the proxy saw them."""
+    pauses: tuple[float, ...] = ()
+    open_links: int = 0
+    """Connections still open after close."""
+    credentials_followed: bool = False
+
+
+class Pauses:
+    """A sleep that notes what was asked for and sleeps a little of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.skipped = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        slept = min(seconds, SLEPT_S)
+        self.skipped += seconds - slept
+        time.sleep(slept)
+
+    def clock(self) -> float:
+        """Time as if every pause had been slept in full, so that deadlines hold."""
+        return time.monotonic() + self.skipped
+
+
+@contextmanager
+def opened(context: Context, connector: Connector) -> Iterator[Trials]:
+    """A fault line in front of each endpoint of the connector, for the length of the block."""
+    faults = context.faults
+    if faults is None:
+        raise Inconclusive("no fault proxy is at hand, so no fault could be tried.", remedy="Run through weighbridge.")
+    with ExitStack() as stack:
+        lines = {
+            (end.host, end.port): stack.enter_context(faults.between(end))
+            for end in dict.fromkeys(connector.endpoints())
+        }
+        yield Trials(context, lines)
+
+
+class Trials:
+    """Runs reads through the lines."""
+
+    def __init__(self, context: Context, lines: Mapping[tuple[str, int], FaultLine]) -> None:
+        self.context = context
+        self.lines = lines
+        self.patience = context.session.timeout
+        self._trials = 0
+
+    @property
+    def hang_after(self) -> float:
+        """Seconds after which a read is taken to hang: every attempt of two reads timed out, and some."""
+        return 2 * POLICY.attempts * self.patience + 3
+
+    def route(self, endpoint: Endpoint) -> Endpoint:
+        line = self.lines.get((endpoint.host, endpoint.port))
+        return endpoint if line is None else line.endpoint
+
+    def session(self, pauses: Pauses, **changes: Any) -> Session:
+        session = self.context.session
+        self._trials += 1
+        return session.fork(
+            route=self.route,
+            retry=POLICY,
+            timeout=min(session.timeout, self.patience),
+            meter=Meter(),
+            sleep=pauses.sleep,
+            clock=pauses.clock,
+            random=Random(f"{self.context.seed}:{self._trials}"),  # noqa: S311 - spreads retries, guards nothing
+            **changes,
+        )
+
+    def plan(self, *faults: Mapping[str, Any]) -> None:
+        for line in self.lines.values():
+            line.plan(*faults)
+
+    def clear(self) -> None:
+        for line in self.lines.values():
+            line.clear()
+
+    def entries(self) -> list[Mapping[str, Any]]:
+        return sorted((e for line in self.lines.values() for e in line.journal()), key=lambda e: e["at"])
+
+    def seen(self, since: float, event: tuple[str, ...] = ("exchange", "connection")) -> tuple[Mapping[str, Any], ...]:
+        return tuple(e for e in self.entries() if e["event"] in event and e["at"] >= since)
+
+    def now(self) -> float:
+        """The place in the journal up to which everything is known."""
+        entries = self.entries()
+        return entries[-1]["at"] + 1e-9 if entries else 0.0
+
+    # --- reading
+
+    def slice(self, ref: str, columns: Sequence[str], keys: Sequence[str], rows: int) -> tuple[Slice, Shape, Trial]:
+        """Read undisturbed, through the lines: the measure of all that follows. Raises the connector's own error."""
+        self.clear()
+        since = self.now()
+        page_rows = max(1, min(200, -(-rows // PAGES)))
+        trial = self._run(lambda t, s: self._read(t, s, ref, columns, page_rows, ROWS))
+        if trial.error is not None:
+            raise trial.error
+        wire = self.seen(since)
+        shape = Shape(
+            protocol=str(wire[0]["protocol"]) if wire else "",
+            exchanges=len(wire),
+            received=sum(int(e.get("received") or 0) for e in wire),
+        )
+        self.patience = min(max(6 * trial.seconds / max(1, trial.attempts), SHORTEST_S), LONGEST_S)
+        places = tuple(columns.index(k) for k in keys)
+        return Slice(tuple(columns), places, tuple(trial.rows), trial.ended), shape, trial
+
+    def trial(self, ref: str, measure: Slice, faults: Sequence[Mapping[str, Any]], *, take_up: bool) -> Trial:
+        """Read the slice under the faults; with `take_up`, a retriable error is answered by reading on from there."""
+        self.plan(*faults)
+        since = self.now()
+        wanted = len(measure.rows) + (1 if measure.whole else 0)
+        page_rows = max(1, min(200, -(-len(measure.rows) // PAGES)))
+
+        def work(trial: Trial, session: Session) -> None:
+            try:
+                self._read(trial, session, ref, measure.columns, page_rows, wanted)
+            except RetriableError as error:
+                if not take_up:
+                    raise
+                trial.first_error = error
+                self._read(trial, session, ref, measure.columns, page_rows, wanted, after=trial.cursor)
+                trial.taken_up = True
+
+        trial = self._run(work)
+        self.clear()
+        trial.wire = self.seen(since)
+        trial.credentials_followed = any(e.get("credentials") for e in self.seen(since, ("elsewhere",)))
+        return trial
+
+    def _read(
+        self,
+        trial: Trial,
+        session: Session,
+        ref: str,
+        columns: Sequence[str],
+        page_rows: int,
+        wanted: int,
+        after: str | None = None,
+    ) -> None:
+        if after is None:
+            trial.rows.clear()  # nothing to take up from: from the beginning again
+        fork = self.context.connector(session)
+        try:
+            pages = fork.read(ref, columns=list(columns), page_rows=page_rows, after=after)
+            for page in islice(pages, 10_000):
+                table = page.batch.select(list(columns))
+                values = [_plain(table.column(i)) for i in range(len(columns))]
+                trial.rows += zip(*values, strict=True) if columns else []
+                trial.cursor = page.cursor
+                if len(trial.rows) >= wanted:
+                    return
+            trial.ended = True
+        finally:
+            fork.close()
+
+    def _run(self, work: Callable[[Trial, Session], None]) -> Trial:
+        trial, pauses = Trial(), Pauses()
+        session = self.session(pauses)
+
+        def guarded() -> None:
+            try:
+                work(trial, session)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome, and is judged
+                trial.error = error
+
+        thread = threading.Thread(target=guarded, name="weighbridge-trial", daemon=True)
+        trial.patience = self.patience
+        started = time.monotonic()
+        thread.start()
+        thread.join(self.hang_after)
+        trial.hung = thread.is_alive()
+        trial.seconds = time.monotonic() - started + pauses.skipped
+        if trial.hung:
+            self.clear()
+            for line in self.lines.values():
+                getattr(line, "drop", lambda: None)()
+            thread.join(SETTLE_S)
+            trial.stuck = thread.is_alive()
+        trial.attempts, trial.retries = session.meter.attempts, session.meter.retries
+        trial.pauses = tuple(pauses.asked)
+        self.clear()
+        trial.open_links = self._left_open()
+        return trial
+
+    def _left_open(self) -> int:
+        """Connections still open a moment after everything was closed."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            left = sum(int(getattr(line, "open_links", 0)) for line in self.lines.values())
+            if left == 0 or time.monotonic() > deadline:
+                return left
+            time.sleep(0.01)
+
+
+def _plain(column: Any) -> list[Any]:
+    """Values that compare by what they are: NaN equals NaN, lists can be counted."""
+    values = column.to_pylist()
+    if any(isinstance(v, float | list | dict) for v in values[:50]):
+        return [repr(v) if isinstance(v, list | dict) or v != v else v for v in values]
+    return values
+
+
+def error_of(trial: Trial) -> str:
+    """Class of the trial's error, empty when it ended well."""
+    return "" if trial.error is None else type(trial.error).__name__
+
+
+def is_one_of(error: BaseException, names: Sequence[str]) -> bool:
+    """Whether the error's class or one of its bases has one of the names."""
+    return isinstance(error, ConnectorError) and any(base.__name__ in names for base in type(error).__mro__)
