@@ -216,6 +216,9 @@ def _assumptions(run: Run) -> list[str]:
         f"Day profile {scale.hourly_profile} ({scale.timezone}).",
         f"Growth {scale.growth_per_year:.0%} a year over {scale.horizon_months} months.",
     ]
+    if run.unread:
+        names = ", ".join(path.name for path in run.unread)
+        said.append(f"Not counted against shared quotas, for these contracts could not be read: {names}.")
     if run.environment == "sandbox":
         said.append("Practice systems: nothing here is evidence about a real system.")
     return said

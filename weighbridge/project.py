@@ -395,6 +395,27 @@ class Project:
 
         return points(self.contracts(paths), self.scale, users)
 
+    def everything(self, users: int | None = None) -> tuple[list[IntegrationPoint], list[Path]]:
+        """Every point of every readable contract, whatever was selected, and the files that could not be read.
+
+        What a selected point may draw of a shared quota depends on all others, selected or not.
+        """
+        from weighbridge.contracts.points import points
+        from weighbridge.contracts.problems import ContractError
+
+        found: dict[str, IntegrationPoint] = {}
+        unread: list[Path] = []
+        try:
+            files = self.contract_files()
+        except UsageProblem:
+            return [], []
+        for file in files:
+            try:
+                found |= {p.id: p for p in points(self.contracts([file]), self.scale, users)}
+            except ContractError:
+                unread.append(file)
+        return list(found.values()), unread
+
     def connector(self, name: str, environment: str, session: Session | None = None) -> Connector:
         """A system's connector, not yet opened."""
         return self.system(name, environment).connector(session)

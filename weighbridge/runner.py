@@ -89,6 +89,10 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     previous: Callable[[str, str], Mapping[str, Any] | None] | None = None
     """(point id, environment) -> the last accepted record of it in the history."""
+    everything: Sequence[IntegrationPoint] | None = None
+    """All points of the project, selected or not: shared quotas are shared with these. None takes `points`."""
+    unread: Sequence[Path] = ()
+    """Contracts that could not be read, so that what they ask of shared quotas is not counted."""
     started: datetime = field(init=False)
     folder: Path = field(init=False)
     store: Store = field(init=False)
@@ -323,7 +327,7 @@ class Run:
 
     def _shared(self, system: System) -> list[IntegrationPoint]:
         names = self._group(system)
-        return [p for p in self.points if p.system in names]
+        return [p for p in (self.points if self.everything is None else self.everything) if p.system in names]
 
     def _background(self, system: System) -> list[Any]:
         return [b for name in self._group(system) for b in self.project.settings(name).background]

@@ -119,6 +119,7 @@ class Weighing:
     seed: int = 1
     command: str = ""
     data_docs: bool = False
+    users: int | None = None
     remember: bool = True
     """Record the run in the history."""
     written: dict[str, Path] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class Weighing:
             command=self.command,
             save=lambda report: self._save(report, folder, ("json",)),
         )
+        run.everything, run.unread = self.project.everything(self.users)
         history = self._history()
         run.previous = history.last_accepted if history is not None else None
         total = len(self.points) * len(run.checks())

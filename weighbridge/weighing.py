@@ -87,6 +87,7 @@ class Sessions:
             session.run = Run(
                 session.project, (), environment=self.environment, id=self.run_id, seed=self.seed, command="pytest"
             )
+            session.run.everything, session.run.unread = session.project.everything(self.users)
         return session.run
 
     def finish(self, folder: Path | None, *, worker: bool) -> None:

@@ -225,3 +225,30 @@ def test_a_run_that_is_stopped_keeps_everything_it_had(shop: Path, how: signal.S
         assert validate(partial) == []
         assert partial["run"]["partial"] is True
         assert partial["verdict"]["status"] == "UNKNOWN"
+
+
+def test_a_selected_point_shares_its_quota_with_all_others(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shop / "contracts" / "more.odcs.yaml").write_text(
+        (shop / "contracts" / "shop.odcs.yaml")
+        .read_text()
+        .replace("id: shop", "id: more")
+        .replace("name: Order\n", "name: Return\n")
+        .replace("schema:\n", "slaProperties:\n  - {property: calls_per_user_hour, value: 36}\nschema:\n")
+    )
+    (shop / "contracts" / "broken.odcs.yaml").write_text("kind: [unclosed\n")
+    seen = {}
+
+    class Sharing(Probe):
+        def __call__(self, point, evidence, context):
+            seen[point.id] = (context.shared_points, context.shared_load)
+            return ()
+
+    monkeypatch.setattr(plugins, "checks", lambda _names=None: (Sharing(),))
+    project = Project.load(start=shop)
+    everything, unread = project.everything()
+    chosen = project.points([shop / "contracts" / "shop.odcs.yaml"])
+    run = Run(project, chosen, environment="sandbox", selected=("probing",), everything=everything, unread=unread)
+    report = run.execute()
+    run.close()
+    assert seen == {"shop.Order": (("shop.Return",), 3.0)}
+    assert any("broken.odcs.yaml" in line for line in report.assumptions)

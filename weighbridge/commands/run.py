@@ -87,6 +87,7 @@ def command(
         seed=seed,
         command=command_line(said),
         data_docs=data_docs,
+        users=users,
         remember=not no_history,
     )
     try:
