@@ -609,13 +609,16 @@ def _duplicates(one: _Looked) -> list[str]:
 
 
 def _fingerprint(book: Book, looked: list[_Looked], formulas: Formulas, macros: str | None) -> dict[str, Any]:
-    shapes = formulas.shapes()
+    shapes = {
+        sheet: {"shapes": len(found), "digest": hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]}
+        for sheet, found in formulas.shapes().items()
+    }
     structure: dict[str, Any] = {
         "sheets": {s.name: s.state for s in book.parts.sheets},
         "headers": {one.sheet.name: [one.labels[c] for c in sorted(one.labels)] for one in looked if one.labels},
         "tables": {t.name: list(t.columns) for t in book.parts.tables},
         "names": {n.name: n.refers_to for n in book.parts.names if not n.hidden},
-        "formulas": {sheet: sorted(found) for sheet, found in shapes.items()},
+        "formulas": shapes,
         "macros": macros,
     }
     digest = hashlib.sha256(repr(sorted(structure.items())).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from weighbridge.connectors._workbook_book import Book, lock_owner
 from weighbridge.connectors._workbook_codes import HAZARDS, Level
 from weighbridge.connectors._workbook_package import WorkbookProblem
 
-__all__ = ["HAZARDS", "UNREADABLE", "Hazard", "WorkbookReport", "inspect_workbook"]
+__all__ = ["HAZARDS", "UNREADABLE", "Hazard", "WorkbookReport", "inspect_workbook", "sheets_of"]
 
 MAX_PLACES = 20
 UNREADABLE = frozenset({"encrypted", "malformed", "hostile"})
@@ -100,6 +100,17 @@ class WorkbookReport:
         if self.not_looked_at:
             out["not_looked_at"] = self.not_looked_at
         return out
+
+
+def sheets_of(path: Path, address: str, password: str | None = None) -> set[str]:
+    """Names of the sheets that an object's address means; empty where the file has no such object or is unreadable."""
+    from weighbridge.connectors._workbook_table import regions
+    from weighbridge.connectors.errors import FileError, MissingObjectError
+
+    try:
+        return {region.sheet.name for region in regions(Book(path, password), address)}
+    except (MissingObjectError, FileError):
+        return set()
 
 
 def inspect_workbook(path: Path, password: str | None = None) -> WorkbookReport:
