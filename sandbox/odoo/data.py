@@ -88,9 +88,8 @@ def build(*, rows: int, seed: int) -> Registry:
     fixed = datetime(2026, 1, 1, 6, 0, tzinfo=UTC).replace(tzinfo=None)
     stamps: dict[str, Any] = {"create_date": fixed, "write_date": fixed}
     registry.models["res.company"].load([{"name": "Practice GmbH", **stamps}, {"name": "Practice Nord AB", **stamps}])
-    registry.models["ir.model"].load(
-        {"name": m.description, "model": m.name, **stamps} for m in registry.models.values()
-    )
+    names = [(m.description, m.name) for m in registry.models.values()]
+    registry.models["ir.model"].load({"name": name, "model": model, **stamps} for name, model in names)
     customers = companies(seed, max(20, rows // 8))
     numbers: dict[str, int] = {}
     for n, company in enumerate(customers, start=1):

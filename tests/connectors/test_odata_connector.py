@@ -122,13 +122,14 @@ def test_a_row_deleted_between_pages(paging: str) -> None:
             assert 11 not in ids  # the service's offset links lose it, and the first page said so
 
 
-def test_a_row_added_between_pages_is_seen(standin: Server) -> None:
-    with start(APP, {"services": {"": {"dataset": "numbers", "rows": 30, "page_rows": 10}}}) as server:
-        with opened(server, username=None, password=None, paging="next_link") as c:
-            pages = c.read("Numbers")
-            next(pages)
-            server.control("insert", {"set": "Numbers", "row": {"Id": "0", "Name": "new"}})
-            said = {o.code for page in pages for o in page.observations}
+def test_a_row_added_between_pages_is_seen() -> None:
+    services = {"": {"dataset": "numbers", "rows": 30, "page_rows": 10}}
+    nobody = {"username": None, "password": None}
+    with start(APP, {"services": services}) as server, opened(server, **nobody, paging="next_link") as c:
+        pages = c.read("Numbers")
+        next(pages)
+        server.control("insert", {"set": "Numbers", "row": {"Id": "0", "Name": "new"}})
+        said = {o.code for page in pages for o in page.observations}
     assert "page_overlap" in said
 
 
@@ -281,9 +282,10 @@ def test_logins() -> None:
         with pytest.raises(AuthError) as caught, opened(server, **nothing, token="wrong-token-canary"):
             pass
         assert "wrong-token-canary" not in str(caught.value)
-    with start(APP, {"services": number, "auth": {"kind": "api_key", "header": "X-Key", "key": SECRET}}) as server:
-        with opened(server, **nothing, api_key=SECRET, api_key_header="X-Key") as c:
-            assert c.count("Numbers").value == 3
+    key = {**nothing, "api_key": SECRET, "api_key_header": "X-Key"}
+    auth = {"kind": "api_key", "header": "X-Key", "key": SECRET}
+    with start(APP, {"services": number, "auth": auth}) as server, opened(server, **key) as c:
+        assert c.count("Numbers").value == 3
     auth = {"kind": "oauth2", "client_id": "app", "client_secret": SECRET}
     with start(APP, {"services": number, "auth": auth}) as server:
         flow = {**nothing, "token_url": f"{server.url}/oauth2/token", "client_id": "app", "client_secret": SECRET}
@@ -356,8 +358,10 @@ def test_told_to_slow_down_and_obeys(status: int, form: str) -> None:
 @pytest.mark.parametrize("form", ["absurd", "garbage"])
 def test_an_absurd_retry_after_is_not_waited_for(form: str) -> None:
     session = Session(retry=Retry(attempts=3, base=0.01, cap=0.02, deadline=5))
-    with limited({"requests_per_window": 2, "window_s": 60}, refusal={"status": 429, "retry_after": form}) as server:
-        with opened(server, username=None, password=None, session=session) as c, pytest.raises(ThrottledError):
+    refusal = {"status": 429, "retry_after": form}
+    nobody: dict[str, Any] = {"username": None, "password": None, "session": session}
+    with limited({"requests_per_window": 2, "window_s": 60}, refusal=refusal) as server, opened(server, **nobody) as c:
+        with pytest.raises(ThrottledError):
             list(c.read("Numbers", page_rows=5))
 
 
@@ -370,23 +374,18 @@ def test_a_quota_is_no_rate_limit() -> None:
 
 
 def test_limits_are_reported() -> None:
-    with limited({"requests_per_window": 300, "window_s": 60}) as server:
-        with opened(server, username=None, password=None) as c:
-            (limit,) = c.limits()
-            assert (limit.name, limit.cap, limit.window, limit.source) == (
-                "requests_per_window",
-                300,
-                "60 s",
-                "reported",
-            )
-            assert limit.used == 1
-    with limited({"requests_per_window": 300, "window_s": 60}, rate_headers="dynamics") as server:
-        with opened(server, username=None, password=None, preset="dataverse") as c:
-            found = {one.name: one for one in c.limits()}
-            assert found["requests_per_window"].cap == 6000
-            assert found["requests_per_window"].detail["remaining"] == 299
-            assert found["concurrent_calls"].cap == 52
-            assert "preset_unproven" in {o.code for o in c.probe().observations}
+    limits = {"requests_per_window": 300, "window_s": 60}
+    nobody = {"username": None, "password": None}
+    with limited(limits) as server, opened(server, **nobody) as c:
+        (limit,) = c.limits()
+        assert (limit.name, limit.cap, limit.window) == ("requests_per_window", 300, "60 s")
+        assert (limit.source, limit.used) == ("reported", 1)
+    with limited(limits, rate_headers="dynamics") as server, opened(server, **nobody, preset="dataverse") as c:
+        found = {one.name: one for one in c.limits()}
+        assert found["requests_per_window"].cap == 6000
+        assert found["requests_per_window"].detail["remaining"] == 299
+        assert found["concurrent_calls"].cap == 52
+        assert "preset_unproven" in {o.code for o in c.probe().observations}
 
 
 def test_forks_share_login_and_metadata(standin: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xmlrpc.client
 from collections.abc import Iterator
+from typing import ClassVar
 
 import odoorpc
 import pytest
@@ -92,7 +93,10 @@ def test_json2_has_real_statuses(standin: Server) -> None:
 
 
 class _Rows:
-    rows = {1: {"a": 1, "t": "Äpfel", "n": None}, 2: {"a": 2, "t": "birne", "n": 5}}
+    rows: ClassVar[dict[int, dict[str, object]]] = {
+        1: {"a": 1, "t": "Äpfel", "n": None},
+        2: {"a": 2, "t": "birne", "n": 5},
+    }
 
     def value(self, record: int, path: str) -> object:
         return self.rows[record][path]
