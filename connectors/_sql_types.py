@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from weighbridge.connectors._arrow_pack import pack
 from weighbridge.connectors.base import Misfit
 
 __all__ = ["arrow_type", "cell", "column_array", "key_text", "key_value"]
@@ -84,16 +85,14 @@ def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
 
 def column_array(values: Sequence[Any], type_: pa.DataType, name: str) -> tuple[pa.Array, list[Misfit]]:
     """One column of a page: the array, and what did not fit."""
-    try:
-        # from date and time objects Arrow drops what the target cannot hold without a word: those go by cell
-        if not (pa.types.is_date(type_) or pa.types.is_boolean(type_)):
-            return pa.array(values, type=type_), []
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        pass
+    packed = pack(values, type_)
+    if packed is not None:
+        return packed, []
     if not (pa.types.is_string(type_) or pa.types.is_boolean(type_) or pa.types.is_binary(type_)):
         try:
-            if all(v is None or type(v) is str for v in values):
-                return pa.array(values, type=pa.string()).cast(type_), []
+            texts = pack(values, pa.string())
+            if texts is not None:
+                return texts.cast(type_), []
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             pass
     fitted: list[Any] = []
@@ -104,7 +103,7 @@ def column_array(values: Sequence[Any], type_: pa.DataType, name: str) -> tuple[
         except (ValueError, TypeError, OverflowError, InvalidOperation, pa.ArrowException) as error:
             fitted.append(None)
             misfits.append(Misfit(row, name, raw_text(value), f"{error} in a column of type {type_}"[:MAX_RAW]))
-    return pa.array(fitted, type=type_), misfits
+    return pack(fitted, type_) or pa.array(fitted, type=type_), misfits
 
 
 def raw_text(value: Any) -> str:

@@ -100,8 +100,8 @@ class SqlConnector(Connector):
 
     @property
     def timeout(self) -> float:
-        """Seconds for one attempt: the option where it was given, else the session's."""
-        return self.options.timeout if "timeout" in self.options.model_fields_set else self.session.timeout
+        """Seconds for one attempt: the option's or the session's, whichever is shorter."""
+        return min(self.options.timeout, self.session.timeout)
 
     # --- connecting ----------------------------------------------------------------------------------------------
 
@@ -222,7 +222,8 @@ class SqlConnector(Connector):
         return self.session.run(once, operation=what, idempotent=idempotent)
 
     def _patience(self) -> float:
-        return (self._server_timeout or self.timeout) + GRACE
+        seconds = self._server_timeout or self.timeout
+        return seconds + min(GRACE, seconds)  # a short timeout is meant to be short
 
     def _rows(self, statement: str, parameters: Any = None, *, what: str = "query") -> list[Key]:
         def work(raw: Any) -> list[Key]:
