@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 from weighbridge.checks.base import Demand, Spread
 from weighbridge.checks.forecast.userload import DECLARED_FACTOR
@@ -109,7 +110,7 @@ def _run(
 
 def _per_user(
     scale: Scale, per_operation: Mapping[str, Mapping[str, Spread]], pilot: Mapping[str, float] | None
-) -> tuple[Spread | None, str]:
+) -> tuple[Spread | None, Literal["measured", "declared"]]:
     """Wire calls of one user in an average hour, and whether measured or declared."""
     if pilot and pilot.get("mean"):
         mean = float(pilot["mean"])

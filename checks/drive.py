@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from weighbridge.checks.base import Engine
 from weighbridge.checks.forecast.plan import Burst, Crew, Guards, Level, LoadPlan
@@ -93,6 +94,14 @@ class EngineDrive:
         self._pace.sent(size + cold)
         return run.burst
 
+    def flat_out(self, users: int, seconds: float, calls: int) -> Level:
+        self._progress(f"{users} users without a pause")
+        plan = self._plan(users, 0.0, seconds, calls, self._keys, burst=False)
+        open_guard = replace(plan.guards, error_share=1.0)
+        run = self._engine.run(replace(plan, guards=open_guard, warm_up_s=0.2))
+        self._pace.sent(run.level.sent)
+        return run.level
+
     def same_key(self, calls: int) -> Level:
         """One user asking for one key over and over."""
         run = self._engine.run(self._plan(1, 0.0, 2.0, calls, self._keys[:1], burst=False))
@@ -112,6 +121,14 @@ class EngineDrive:
             grace_s=self._guards.grace_s,
         )  # fmt: skip
         return LoadPlan(
-            crew=self._crew, object=self._object, keys=keys, shares=self._shares, users=users, think_s=think_s, seconds=seconds, burst=burst, guards=guards,
+            crew=self._crew,
+            object=self._object,
+            keys=keys,
+            shares=self._shares,
+            users=users,
+            think_s=think_s,
+            seconds=seconds,
+            burst=burst,
+            guards=guards,
             seed=self._seed * 7919 + self._number,
-        )  # fmt: skip
+        )

@@ -82,12 +82,20 @@ def _case(number: int, kind: str, rng: np.random.Generator) -> Case:
         identifiable = False
     if kind in ("bucket", "combined", "cap") and max_burst and _needs(system) > max_burst:
         identifiable = False
+    seed = int(rng.integers(1 << 31))
+    if extra.get("quota") and not quota_declared(seed):
+        identifiable = False
     return Case(
-        number=number, kind=kind, seed=int(rng.integers(1 << 31)), staging=system, production=production,
+        number=number, kind=kind, seed=seed, staging=system, production=production,
         think_s=think, objective_s=objective, target=int(rng.integers(*scale["target"])),
         ramp_to=int(rng.choice(scale["ramp_to"])), max_burst=max_burst, identifiable=identifiable, unlike=unlike,
         factor=declared, rate_known=kind not in ("hidden_bucket", "bucket", "combined"), **extra,
     )  # fmt: skip
+
+
+def quota_declared(seed: int) -> bool:
+    """Production's quota is declared in two cases of three; staging's alone says nothing of production."""
+    return seed % 3 != 0
 
 
 def _needs(system: System) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from evaluate.cases import Case
+from evaluate.cases import Case, quota_declared
 from evaluate.simulate import Simulation, truth
 from weighbridge.checks.base import Demand, Forecast, Permissions, Spread
 from weighbridge.checks.forecast.caps import Question, forecast_limit
@@ -113,8 +113,7 @@ def _quota(case: Case, permissions: Permissions) -> list[Forecast]:
     scale = Scale(reserve=0.0, production_users=case.target, calls_per_user_hour=cpuh)
     now = datetime(2026, 11, 2, tzinfo=UTC)
     found = []
-    # production's cap is declared in two cases of three; staging's alone says nothing
-    declared = case.seed % 3 != 0
+    declared = quota_declared(case.seed)
     cap, where = (case.quota["cap"], "production") if declared else (case.quota["staging_cap"], "staging")
     limit = Limit("daily_calls", "org", cap, "calls", "rolling 24 h", None, "declared", where, now.isoformat())
     background = Background((case.quota["background"] / 24,) * 24)

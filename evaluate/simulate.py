@@ -13,6 +13,7 @@ from weighbridge.checks.forecast.plan import Audit, Burst, Level
 from weighbridge.checks.forecast.stats import level_of
 
 REFUSAL_S = 0.002
+BACK_OFF_S = 0.02
 IDLE = Audit(cpu_share=0.1, send_lag_s=0.0)
 
 
@@ -114,7 +115,7 @@ class Simulation:
                 failed.append(at)
             else:
                 good.append((done, done - at))
-            heapq.heapreplace(ready, done + (max(think(), REFUSAL_S) if refused else think()))
+            heapq.heapreplace(ready, done + (max(think(), BACK_OFF_S) if refused else think()))
         self.now = max(end if sent < calls else last, last)
         warm = start + min(warm_s, (self.now - start) / 4)
         errors = Counter({"ThrottledError": n} if (n := sum(at >= warm for at in failed)) else {})
@@ -128,12 +129,17 @@ class Simulation:
         good, errors, sent = self.run(users, think_s, seconds, calls, warm)
         good.sort()
         warm = min(warm, (self.now - start) / 4)
-        span = max(1e-6, (good[-1][0] if good else self.now) - start - warm)
+        # calls are counted by when they were sent, so the time ends with the sending and not with the last answer
+        sending = max(done - latency for done, latency in good) - start if sent >= calls and good else seconds
+        span = max(1e-6, sending - warm)
         latencies = [latency for _, latency in good]
         return level_of(
             latencies, errors, users=users, think_s=think_s, seconds=span, sent=sent, audit=IDLE,
             elapsed_s=self.now - start,
         )  # fmt: skip
+
+    def flat_out(self, users: int, seconds: float, calls: int) -> Level:
+        return self.level(users, 0.0, seconds, calls)
 
     def burst(self, size: int) -> Burst:
         # a client's threads are released one after the other: 0.1 ms each, give or take

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from weighbridge.checks.forecast.plan import Burst
+from weighbridge.checks.forecast.plan import Burst, Level
 from weighbridge.checks.forecast.queueing import Station
 from weighbridge.checks.forecast.ranges import Range
 
@@ -118,7 +118,7 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     # the release; and a larger burst does not drain faster
     # a burst must hold at least two rounds of the slots that its drain rate implies, or it saw the release only
     rounds = largest / max(1.0, rates[largest] * mean_alone)
-    saturated = stretch >= 1.6 and rounds >= 1.8 and distorted is None and (not rises or rounds >= 3)
+    saturated = stretch >= 1.6 and rounds >= 1.8 and distorted is None and (not rises or rounds >= 2.2)
     if not saturated:
         proven = min(rates[largest], _proven_rate(clean, largest))
         reason = distorted or (
@@ -136,6 +136,8 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     error = _relative_error(values, weights, rate)
     half = max(0.05, 2 * error)
     stations, kind = _fit([b for b in clean if b.size in chosen], rate, mean_alone, cv)
+    # the last round of a burst leaves slots idle, which makes the drain look slow: the fit knows how slow
+    rate *= stations[0].capacity / rate
     return Capacity(
         Range(rate * (1 - half), rate, rate * (1 + half)), True, stations, kind,
         f"bursts of {', '.join(str(s) for s in chosen)} drained at {rate:.0f} calls/s", rates, collapses,
@@ -187,9 +189,12 @@ def _fit(bursts: Sequence[Burst], rate: float, alone: float, cv: float) -> tuple
     candidates = sorted({1, most} | {m for m in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192) if m < most})
     scored: list[tuple[float, Station]] = []
     for slots in candidates:
-        service = slots / rate
-        station = Station(slots, service, max(0.0, alone - service), cv)
-        scored.append((sum(_misfit(b, station) for b in bursts) / len(bursts), station))
+        for more in (1.0, 1.06, 1.12, 1.2) if slots * 4 > min(b.size for b in bursts) else (1.0,):
+            service = slots / (rate * more)
+            station = Station(slots, service, max(0.0, alone - service), cv)
+            # the plain drain rate is believed unless another one explains the burst clearly better
+            penalty = 1.0 if more == 1.0 else 1.1
+            scored.append((penalty * sum(_misfit(b, station) for b in bursts) / len(bursts), station))
     scored.sort(key=lambda pair: pair[0])
     best = scored[0][0]
     near = tuple(s for score, s in scored if score <= best * 1.25 + 0.01)[:3]
@@ -245,18 +250,14 @@ def overlap(burst: Burst) -> list[int]:
 
 
 def ceiling_of(bursts: Sequence[Burst]) -> Range | None:
-    """Calls in progress that the system allows at once, from bursts that were partly refused; None without one.
-
-    A cap lets about the same number through in every burst; a token bucket lets less and less through.
-    """
+    """Calls in progress that the system allows at once, from bursts that were partly refused; None without one."""
     partly = [b for b in bursts if b.refused and b.succeeded]
-    if not partly or bucket_of(bursts) is not None:
+    if not partly:
         return None
-    marks = [o for b in partly for o in overlap(b)]
-    if not marks:
+    seen = sorted(o for b in partly for o in overlap(b))
+    if not seen:
         return None
     # what was in progress when refusals came back is the cap, seen late by a network's breath
-    seen = sorted(marks)
     cap = max(median(seen), min(len(b.succeeded) for b in partly) if _short(partly) else 0)
     return Range(max(1.0, min(seen[len(seen) // 10], cap) * 0.97), cap, max(seen[-1], cap) * 1.03)
 
@@ -266,40 +267,21 @@ def _short(bursts: Sequence[Burst]) -> bool:
     return all(max(s for s, _, _ in b.calls) < min(e for _, e in b.succeeded) for b in bursts)
 
 
-def bucket_of(bursts: Sequence[Burst]) -> Bucket | None:
-    """A token bucket, when bursts in quick succession let less and less through; None otherwise."""
-    ordered = sorted(bursts, key=lambda b: b.at)
-    first = next((i for i, b in enumerate(ordered) if b.refused), None)
-    if first is None:
-        return None
-    before = [len(b.succeeded) for b in ordered[: first + 1]]
-    after = ordered[first + 1 :]
-    if not after:
-        return None
-    passed = [len(b.succeeded) / b.size for b in after]
-    full = len(ordered[first].succeeded) / ordered[first].size
-    shrinks = min(passed) < 0.6 * full or (first > 0 and ordered[first].size <= ordered[first - 1].size)
-    if not shrinks:
-        return None
-    rate = _refill(ordered[first:])
-    elapsed = ordered[first].at - ordered[0].at
-    size = sum(before) - (rate.mid * elapsed if rate else 0.0)
-    return Bucket(max(0.0, size), rate)
+def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level]) -> Bucket | None:
+    """A token bucket, when flat-out levels of fewer users than the burst let through are refused; None otherwise.
 
-
-def _refill(bursts: Sequence[Burst]) -> Range | None:
-    """Tokens a second from what passed between refusals: each burst that is partly refused empties the bucket."""
-    tokens, seconds, pairs = 0.0, 0.0, 0
-    previous = bursts[0]
-    for burst in bursts[1:]:
-        gap = burst.at - previous.at
-        if burst.refused and previous.refused and gap > 0:
-            tokens += len(burst.succeeded)
-            seconds += gap
-            pairs += 1
-        previous = burst
-    if not pairs or seconds <= 0 or tokens <= 0:
+    A cap never refuses fewer calls in progress than it allows; a bucket refuses whoever comes too often.
+    """
+    refused = [lv for lv in flat if lv.failed >= 3 and lv.error_share > 0.02]
+    if not refused:
         return None
-    # each end is known to one token a pair, and to the moment at which the last token went
-    half = max(0.04, (pairs + tokens**0.5 * 0.5) / max(1.0, tokens))
-    return Range.around(tokens / seconds, min(0.5, half))
+    # the first of them also let through what was saved up; the last one only what came in
+    refusing = refused[-1]
+    partly = [b for b in bursts if b.refused]
+    size = max((len(b.succeeded) for b in partly), default=0)
+    passed = refusing.calls - refusing.failed
+    rate = refusing.throughput
+    if passed < 8 or rate <= 0:
+        return Bucket(float(size), None)
+    half = max(0.05, 1.5 / passed + 0.5 / passed**0.5)
+    return Bucket(float(size), Range.around(rate, min(0.5, half)))

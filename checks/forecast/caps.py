@@ -267,7 +267,7 @@ def _concurrency(question: Question, window: Window) -> Forecast:
         share = scale.shares.get("write", 0.0)
         if share <= 0:
             raise Unbound("the mix has no writes")
-        held = user.operation_seconds.get("write")
+        held = limit.detail.get("held_s") or user.operation_seconds.get("write")
         rate, seconds = rate.times(share), Range.factor(held, 1.25) if held else None
     if seconds is None:
         return _refuse(
@@ -289,6 +289,9 @@ def _concurrency(question: Question, window: Window) -> Forecast:
     users = Range(
         max(0.0, load - others) / per.high, max(0.0, load - others) / per.mid, max(0.0, cap - others) / per.mid
     )
+    if limit.name == "writers":
+        # as many as may write at once never collide, however long they hold the file: Erlang B knows no such small crowd
+        users = Range(max(users.low, cap), max(users.mid, cap), max(users.high, cap))
     inputs = {
         "cap": cap, "load": round(load, 4), "background": others, "seconds": round(seconds.mid, 5),
         "calls_per_user_hour": round(rate.mid * 3600 / user.peak_factor, 4), "peak_factor": round(user.peak_factor, 4),

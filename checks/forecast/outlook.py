@@ -69,8 +69,10 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
     """Users whose calls the ramp really sent and the system bore; 0 where none."""
     best = 0.0
     for level in seen.levels:
-        if level_broke(level, seen.policy) or level.calls < 10:
+        if level_broke(level, seen.policy):
             break
+        if level.calls < 10:
+            continue
         if seen.policy.think_s <= seen.policy.ramp_think_s:
             if level.think_s == seen.policy.ramp_think_s:
                 best = max(best, float(level.users))
@@ -102,7 +104,9 @@ def _measured_to(seen: Weighed, setting: Setting) -> float | None:
 
 def _doubt(trust: Trust, seen: Weighed, low: float) -> Trust:
     """The scalability law may lower trust by one step, never raise it."""
-    if seen.usl is not None and seen.usl < low / 1.5:
+    held = max((lv.users for lv in seen.levels if level_broke(lv, seen.policy) is None), default=0)
+    # a law that says the objective falls where it was seen to hold has been refuted, and doubts nothing
+    if seen.usl is not None and held < seen.usl < low / 1.5:
         return TRUSTS[min(len(TRUSTS) - 1, TRUSTS.index(trust) + 1)]
     return trust
 
@@ -253,7 +257,7 @@ def _ceiling(seen: Weighed, setting: Setting, cap: Range) -> Forecast:
         return users_at_blocking(max(1, round(slots)), service, policy.think_s, share)
 
     mid = at(cap.mid)
-    low, high = min(at(cap.low), mid * 0.9), max(at(cap.high), mid * 1.1)
+    low, high = min(at(cap.low), mid * 0.88), max(at(cap.high), mid * 1.12)
     per_user = setting.per_user_s * service
     return Forecast(
         limit="concurrent_calls_seen", users=round(mid, 1), low=round(low, 1), high=round(high, 1),

@@ -212,6 +212,10 @@ class Drive(Protocol):
         """Hold `users` for `seconds`, at most `calls` calls."""
         ...
 
+    def flat_out(self, users: int, seconds: float, calls: int) -> Level:
+        """Hold `users` who do not pause, through refusals."""
+        ...
+
     def burst(self, size: int) -> Burst:
         """Release `size` calls at once."""
         ...

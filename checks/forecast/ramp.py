@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from weighbridge.checks.forecast.plan import Level
 from weighbridge.checks.forecast.queueing import Station, crossing, machine_repair
 from weighbridge.checks.forecast.ranges import Range
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["MODEL_ERROR", "RampFit", "fit_ramp", "usl_crossing"]
 
@@ -104,10 +108,8 @@ def usl_crossing(levels: Sequence[Level], objective_s: float) -> float | None:
     # N/X = (1 + sigma (N-1) + kappa N (N-1)) / lambda is linear in (1, N-1, N(N-1)) / lambda
     design = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1)
     weights = x / n
-    from scipy.optimize import nnls
-
-    solution, _ = nnls(design * weights[:, None], np.ones_like(n))
-    a, b, c = (float(v) for v in solution)
+    solution = _nonnegative(design * weights[:, None])
+    a, b, c = solution
     if a <= 0:
         return None
     think = levels[-1].think_s
@@ -117,3 +119,25 @@ def usl_crossing(levels: Sequence[Level], objective_s: float) -> float | None:
         if latency > objective_s / 1.3:
             return users
     return None
+
+
+def _nonnegative(design: np.ndarray) -> tuple[float, float, float]:
+    """Least squares of `design @ x = 1` with no x below zero: the best of the seven choices of columns."""
+    import numpy as np
+
+    ones = np.ones(len(design))
+    best, found = float("inf"), (0.0, 0.0, 0.0)
+    for mask in range(1, 8):
+        columns = [i for i in range(3) if mask >> i & 1]
+        if len(columns) > len(design):
+            continue
+        x, *_ = np.linalg.lstsq(design[:, columns], ones, rcond=None)
+        if (x < 0).any():
+            continue
+        error = float(((design[:, columns] @ x - ones) ** 2).sum())
+        if error < best - 1e-12:
+            values = [0.0, 0.0, 0.0]
+            for column, value in zip(columns, x.tolist(), strict=True):
+                values[column] = value
+            best, found = error, (values[0], values[1], values[2])
+    return found

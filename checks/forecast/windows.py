@@ -156,13 +156,15 @@ def _daily(
     span = max(1, int(window.seconds // 60))
     past: list[float] = []
     inside = 0.0
-    days = 4
+    # what stands in the window when the day begins: the others' calls, and the pilot's, of the day before
+    before = scale.pilot_users / scale.production_users
+    days = 1 + max(1, -(-span // MINUTES))
     for step in range(days * MINUTES):
         if len(past) >= span:
             inside -= past[step - span]
         minute = step % MINUTES
         last = step >= (days - 1) * MINUTES
-        asked = minutes[minute] * (factor if last else 1.0) + others[minute]
+        asked = minutes[minute] * (factor if last else before) + others[minute]
         let = min(asked, max(0.0, cap - inside))
         if last and asked > let + 1e-9:
             return f"{minute // 60:02d}:{minute % 60:02d}"

@@ -23,7 +23,7 @@ __all__ = ["ThreadEngine", "descriptors_for"]
 SPARE_DESCRIPTORS = 64
 WATCHED = 20
 """Calls whose median latency the latency guard looks at."""
-SHORT_ANSWER_S = 0.002
+BACK_OFF_S = 0.02
 """A user whose pause is zero backs off this long after an error, so that refusals do not become a storm."""
 
 
@@ -182,7 +182,7 @@ class ThreadEngine:
                     guard.halt("the system's call budget is spent")
                     break
                 think = rng.expovariate(1 / pause) if pause > 0 else 0.0
-                meant = ended + (max(think, SHORT_ANSWER_S) if problem else think)
+                meant = ended + (max(think, BACK_OFF_S) if problem else think)
         except BaseException as error:  # noqa: BLE001 - carried to the main thread and raised there
             tally.crash = error
             guard.halt("a user crashed")
@@ -219,8 +219,9 @@ class ThreadEngine:
         lags = sorted(lag for t in tallies for lag in list(t.lags))
         cpu = sum(t.cpu for t in tallies)
         sent = sum(t.sent for t in tallies)
-        last = max((at + latency for at, latency in good), default=wall)
-        measured = max(1e-6, min(wall, last) - warm)
+        # calls are counted by when they were sent, so the time ends with the sending and not with the last answer
+        last = max((at for t in tallies for at, _ in [*t.done, *t.failed]), default=wall)
+        measured = max(1e-6, (last if guard.reason else min(wall, plan.seconds)) - warm)
         audit = Audit(cpu / wall if wall > 0 else 0.0, percentile(lags, 0.95) if lags else 0.0, cpu / max(1, sent))
         stopped = f"{hung} calls never came back" if hung else guard.reason
         return level_of(

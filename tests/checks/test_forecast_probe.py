@@ -1,0 +1,169 @@
+"""Bursts, ramps and the whole probe against simulated systems whose truth is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluate.simulate import Simulation, System, truth
+from weighbridge.checks.base import Permissions
+from weighbridge.checks.forecast.burst import capacity_of, drain_rate
+from weighbridge.checks.forecast.decide import decide
+from weighbridge.checks.forecast.outlook import Setting, load_forecasts
+from weighbridge.checks.forecast.ranges import Range
+from weighbridge.checks.forecast.transfer import capacity_transfer, limit_transfer
+from weighbridge.checks.forecast.weigh import Policy, level_broke, measure, planned
+
+THINK, OBJECTIVE = 0.4, 0.15
+
+
+def policy(**changes):
+    values = {
+        "think_s": THINK, "objective_s": OBJECTIVE, "error_objective": 0.01, "max_users": 40, "max_burst": 128,
+        "needed_per_s": float("inf"), "seconds": 20.0,
+    } | changes  # fmt: skip
+    return Policy(**values)
+
+
+def allowed(environment="sandbox", **changes):
+    values = {"environment": environment, "max_users": 40, "max_burst": 128, "writes": False} | changes
+    return Permissions(**values)
+
+
+def setting(permissions=None, **changes):
+    permissions = permissions or allowed()
+    values = {
+        "calls_per_user_hour": 3600 / (THINK + 0.04), "peak_factor": 1.0, "target": 400,
+        "environment": permissions.environment, "capacity": capacity_transfer(permissions),
+        "limit": limit_transfer(permissions.environment, permissions), "rate_known": True,
+    } | changes  # fmt: skip
+    return Setting(**values)
+
+
+def weigh(system, *, seed=5, to=None, **changes):
+    seen = measure(Simulation(system, seed), policy(**changes))
+    return seen, {f.limit: f for f in load_forecasts(seen, to or setting())}
+
+
+@pytest.mark.parametrize(
+    "system",
+    [System(20, 0.04), System(20, 0.04, shape="exponential"), System(1, 0.002, 0.038), System(8, 0.03, 0.01)],
+    ids=["pool", "pool with exponential service", "lock", "pool with delay"],
+)
+def test_a_burst_forecasts_what_the_users_then_find(system):
+    forecast = weigh(system)[1]["latency_objective"]
+    real = truth(system, THINK, OBJECTIVE, 0.01)
+    assert forecast.low <= real <= forecast.high
+    assert abs(forecast.users - real) < 0.12 * real
+
+
+def test_a_pool_and_a_lock_of_the_same_capacity_are_told_apart():
+    pool, lock = weigh(System(20, 0.04))[0], weigh(System(1, 0.002, 0.038))[0]
+    assert pool.capacity.kind == "pool"
+    assert pool.capacity.stations[0].slots == pytest.approx(20, abs=2)
+    assert lock.capacity.kind == "lock"
+
+
+def test_a_pool_larger_than_the_burst_is_refused_with_a_bound():
+    system = System(300, 0.04)
+    forecast = weigh(system)[1]["latency_objective"]
+    assert forecast.users is None
+    assert forecast.trust == "unpredictable"
+    assert "bursts of 256" in forecast.next_probe
+    assert 40 <= forecast.at_least <= truth(system, THINK, OBJECTIVE, 0.01)
+
+
+def test_without_a_burst_ten_users_say_nothing_of_a_pool():
+    forecast = weigh(System(20, 0.04), max_burst=0, max_users=10)[1]["latency_objective"]
+    assert forecast.users is None
+    assert forecast.at_least == 10
+
+
+def test_a_cap_that_refuses_is_a_ceiling_and_a_bucket_is_a_rate():
+    cap = weigh(System(2000, 0.1, cap=20, shape="lognormal", cv=0.3))
+    assert cap[0].bucket is None
+    assert cap[0].ceiling.mid == pytest.approx(20, abs=2)
+    real = truth(System(2000, 0.1, cap=20, shape="lognormal", cv=0.3), THINK, 10.0, 0.01)
+    seen = cap[1]["concurrent_calls_seen"]
+    assert seen.low <= real <= seen.high
+    bucket = weigh(System(2000, 0.04, rate=200.0, bucket=60))
+    assert bucket[0].ceiling is None
+    assert bucket[0].bucket.rate.low <= 200 <= bucket[0].bucket.rate.high
+    assert bucket[1]["request_rate"].users == pytest.approx(200 * (THINK + 0.04), rel=0.1)
+
+
+def test_a_hidden_bucket_is_never_a_yes():
+    system = System(2000, 0.03, rate=150.0, bucket=3000)
+    seen, forecasts = weigh(system, to=setting(rate_known=False, target=200))
+    assert seen.bucket is None
+    assert forecasts["request_rate"].users is None
+    assert forecasts["request_rate"].at_least <= truth(system, THINK, OBJECTIVE, 0.01)
+    assert decide(list(forecasts.values()), 200, 1.2) == "UNKNOWN"
+
+
+def test_a_ramp_that_meets_the_objective_has_measured_it():
+    forecast = weigh(System(2, 0.04), max_burst=0)[1]["latency_objective"]
+    assert forecast.trust == "measured"
+    assert forecast.low <= truth(System(2, 0.04), THINK, OBJECTIVE, 0.01) <= forecast.high
+
+
+def test_staging_alone_never_answers_for_production():
+    staging = setting(allowed("staging"))
+    forecast = weigh(System(60, 0.02), to=staging)[1]["latency_objective"]
+    assert not forecast.answers_target
+    assert "staging only" in forecast.transfer
+    assert decide([forecast], 10, 1.2) == "UNKNOWN"
+
+
+def test_a_signed_factor_carries_to_production():
+    plain = weigh(System(20, 0.04))[1]["latency_objective"]
+    signed = setting(allowed("staging", capacity_factor=(0.5, 0.8), transfer_note="A. Admin, 2026-10-01"))
+    halved = weigh(System(20, 0.04), to=signed)[1]["latency_objective"]
+    assert halved.answers_target
+    assert halved.low == pytest.approx(plain.low * 0.5, rel=0.02)
+    assert halved.high == pytest.approx(plain.high * 0.8, rel=0.02)
+    assert "A. Admin" in halved.transfer
+
+
+def test_rows_of_production_shrink_a_scan_and_unproved_ones_answer_nothing():
+    grown = setting(growth=Range(8.0, 10.0, 12.0), growth_reason="a call scans its table")
+    forecast = weigh(System(20, 0.004), to=grown)[1]["latency_objective"]
+    assert forecast.model == "rows_latency"
+    assert forecast.trust != "measured"
+    unproved = weigh(System(20, 0.04), to=setting(unproven_rows="1 % of the rows"))[1]["latency_objective"]
+    assert not unproved.answers_target
+
+
+def test_users_who_do_not_pause():
+    system = System(10, 0.03)
+    # constant service and no pause: 51 users wait 5 rounds and a bit, so the objective is not put on a round's edge
+    _seen, forecasts = weigh(system, think_s=0.0, objective_s=0.155, to=setting(calls_per_user_hour=120_000))
+    real = truth(system, 0.0, 0.155, 0.01)
+    assert forecasts["latency_objective"].low <= real <= forecasts["latency_objective"].high
+
+
+def test_a_probe_stays_within_its_calls():
+    seen, _ = weigh(System(300, 0.01), calls=500)
+    assert seen.calls <= 500
+    assert planned(policy())[-1]["calls"] == 1_900
+    assert [s["size"] for s in planned(policy(max_burst=100)) if s["kind"] == "burst"] == [32, 64, 100]
+
+
+def test_nobody_permitted_nothing_sent():
+    seen = measure(Simulation(System(1, 0.1), 1), policy(max_users=0))
+    assert seen.calls == 0
+    assert list(load_forecasts(seen, setting())) == []
+
+
+def test_drain_rate_needs_enough_completions():
+    simulation = Simulation(System(20, 0.04), 2)
+    assert drain_rate(simulation.burst(6)) is None
+    assert capacity_of([], []) is None
+
+
+def test_a_level_without_an_answer_broke():
+    level = Simulation(System(1, 0.1), 1).level(1, 0.0, 0.01, 0)
+    assert level_broke(level, policy()) == "nothing came back"
+
+
+def test_nothing_known_is_unknown():
+    assert decide([], 500, 1.2) == "UNKNOWN"
