@@ -153,8 +153,8 @@ def _effect(point: IntegrationPoint, code: str) -> str:
     if code == "locked":
         users = point.scale.production_users
         return (
-            f"Excel lets one person write at a time. At {users} users everybody but one gets a read-only copy, and what "
-            "they save becomes a second version of the truth."
+            f"Excel lets one person write at a time. At {users} users everybody but one gets a read-only copy, "
+            "and what they save becomes a second version of the truth."
         )
     return _EFFECTS.get(code, "")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from weighbridge.connectors._workbook_arrow import Profile, column_type, convert
 from weighbridge.connectors._workbook_book import Book, lock_owner, within
@@ -52,11 +52,13 @@ LARGE = 8 << 20
 
 
 class ExcelOptions(ConnectorOptions):
-    """Options of `connector = "excel"`: `path` (file or folder) or `glob`, and `password`."""
+    """Options of `connector = "excel"`: `path` (file or folder) or `glob`, `password`, `edit_seconds`."""
 
     path: Path | None = None
     glob: str | None = None
     password: SecretStr | None = None
+    edit_seconds: Annotated[float, Field(gt=0)] | None = None
+    """How long a person holds the workbook to change something: what one writer at a time means depends on it."""
 
     @model_validator(mode="after")
     def _one_place(self) -> ExcelOptions:
@@ -221,6 +223,7 @@ class ExcelConnector(Connector):
                     float(held),
                     "concurrent",
                     files=len(writable),
+                    held_s=self._options.edit_seconds,
                     note="Excel locks the file for the first who opens it; everybody else gets a read-only copy",
                 )
             )

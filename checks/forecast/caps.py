@@ -290,7 +290,7 @@ def _concurrency(question: Question, window: Window) -> Forecast:
         max(0.0, load - others) / per.high, max(0.0, load - others) / per.mid, max(0.0, cap - others) / per.mid
     )
     if limit.name == "writers":
-        # as many as may write at once never collide, however long they hold the file: Erlang B knows no such small crowd
+        # as many users as may write at once never collide; Erlang B knows no crowd as small as that
         users = Range(max(users.low, cap), max(users.mid, cap), max(users.high, cap))
     inputs = {
         "cap": cap, "load": round(load, 4), "background": others, "seconds": round(seconds.mid, 5),
