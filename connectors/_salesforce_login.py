@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
@@ -34,6 +33,7 @@ Flow = Literal["jwt", "client_credentials", "access_token", "soap"]
 ASSERTION_S = 170
 """Lifetime of a JWT assertion; Salesforce accepts at most three minutes."""
 SKEW_S = 30.0
+_now = time.time
 
 
 class SalesforceOptions(HttpOptions):
@@ -196,7 +196,7 @@ class Login:
             "iss": options.client_id,
             "sub": options.username,
             "aud": "https://test.salesforce.com" if practice else "https://login.salesforce.com",
-            "exp": int(time.time()) + ASSERTION_S,
+            "exp": int(_now()) + ASSERTION_S,
         }
         try:
             return jwt.encode(claims, key, algorithm="RS256")
@@ -246,7 +246,7 @@ def skew_of(answer: Answer) -> float | None:
         theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
     except (ValueError, TypeError):
         return None
-    return (datetime.now(UTC) - theirs.astimezone(UTC)).total_seconds()
+    return _now() - theirs.timestamp()
 
 
 _REMEDIES = {

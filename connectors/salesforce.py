@@ -117,6 +117,8 @@ class SalesforceConnector(Connector):
 
         from simple_salesforce.api import Salesforce
 
+        if self._client is not None:
+            self._client.close()
         if origin is not None:
             client = origin.fork(self.session, auth=self._login.auth, renew=self._renew, classify=self._classify)
         else:
@@ -253,8 +255,13 @@ class SalesforceConnector(Connector):
     def discover(self, object: str) -> TableSchema:
         name = self._checked(object)
         client, sf = self._open
-        with client.wire.calling("discover"):
-            described = getattr(sf, name).describe()
+        try:
+            with client.wire.calling("discover"):
+                described = getattr(sf, name).describe()
+        except MissingObjectError as error:
+            raise MissingObjectError(
+                f"Salesforce: there is no object {name} that this user can see.", remedy=error.remedy
+            ) from None
         schema = schema_of(described)
         cut = self._sharing(name)
         if cut is not None:
@@ -350,9 +357,8 @@ class SalesforceConnector(Connector):
     def _pages(self, question: Question, page_rows: int | None, *, resumed: bool = False) -> Iterator[Page]:
         client, sf = self._open
         deleted, mode = self.options.deleted, self.options.bulk
-        turned = mode == "always"
-        if mode != "always" or resumed:
-            turned = False
+        turned = mode == "always" and not resumed
+        if not turned:
 
             def give_way(total: int) -> bool:
                 nonlocal turned

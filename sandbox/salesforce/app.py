@@ -12,7 +12,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -65,7 +64,7 @@ class App:
         payload = reply.raw
         if payload is None:
             payload = b"" if reply.body is None else json.dumps(reply.body, separators=(",", ":")).encode()
-        out = [(b"content-length", str(len(payload)).encode()), (b"date", formatdate(usegmt=True).encode())]
+        out = [(b"content-length", str(len(payload)).encode())]
         if payload:
             out.append((b"content-type", reply.media.encode()))
         out += [(k.encode("latin-1"), v.encode("latin-1")) for k, v in reply.headers.items()]

@@ -78,7 +78,7 @@ class Login:
             return _no("invalid_grant", "invalid assertion")
         if str(claims.get("aud", "")).rstrip("/") not in (*AUDIENCES, base):
             return _no("invalid_grant", "audience is invalid")
-        now = time.time() + self.org.clock_offset
+        now = time.time()
         try:
             left = float(claims.get("exp", 0)) - now
         except (TypeError, ValueError):

@@ -109,7 +109,6 @@ class Org:
         self.sessions: dict[str, tuple[User, float]] = {}
         self.session_s = 7200.0
         self.logins = 0
-        self.clock_offset = 0.0
         self.journal: deque[dict[str, Any]] = deque(maxlen=20_000)
         self._serial = 0
 

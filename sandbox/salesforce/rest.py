@@ -128,7 +128,7 @@ class Rest:
         if len(found) > batch:
             locator = self._locator(Cursor(query, [r["Id"] for r in found], deleted, batch, call.user, len(found)))
             answer["nextRecordsUrl"] = f"{self.base}/query/{locator}-{batch}"
-        self._page_served()
+        self._page_served(query)
         return Reply(200, answer, rows=len(page))
 
     def _batch(self, call: Call) -> int:
@@ -168,10 +168,12 @@ class Rest:
             answer["nextRecordsUrl"] = f"{self.base}/query/{name}-{end}"
         else:
             del self.cursors[name]
-        self._page_served()
+        self._page_served(cursor.query)
         return Reply(200, answer, rows=len(page))
 
-    def _page_served(self) -> None:
+    def _page_served(self, query: soql.Query) -> None:
+        if not self.org.store(query.object).type.writable:
+            return  # pages of the business's records are counted, not those of the org's own tables
         self.pages += 1
         due = [p for p in self.plan if p["after"] <= self.pages]
         self.plan = [p for p in self.plan if p["after"] > self.pages]

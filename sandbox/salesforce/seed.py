@@ -146,7 +146,6 @@ def build(config: Mapping[str, Any]) -> Org:
     seed, rows = int(config.get("seed", 7)), int(config.get("rows", 200))
     org = Org(version=config.get("version", "59.0"), edition=config.get("edition", "Enterprise Edition"))
     org.session_s = float(config.get("session_s", 7200))
-    org.clock_offset = float(config.get("clock_offset_s", 0))
     _setup_types(org)
     made = companies(seed, rows)
     when = stamp(made[0].created) if made else org.now()
