@@ -228,7 +228,7 @@ class History:
     # --- transactions --------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
+    def _begin(self, *, write: bool = False) -> Iterator[Connection]:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -236,7 +236,7 @@ class History:
             if not self._ready:
                 self._migrate(engine)
                 self._ready = True
-            with engine.begin() as connection:
+            with engine.execution_options(weighbridge_write=write).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             # The driver's own words may carry the address with its password: only the kind of error is told.
@@ -264,7 +264,8 @@ class History:
 
                 @event.listens_for(self._engine, "begin")
                 def _immediate(connection: Connection) -> None:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    write = connection.get_execution_options().get("weighbridge_write", True)
+                    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
         return self._engine
 
@@ -311,7 +312,7 @@ class History:
         tables = _tables()
         run, point_table, check_table = tables["wb_run"], tables["wb_point"], tables["wb_check"]
         at = report.run.finished or report.run.started
-        with self._begin() as connection:
+        with self._begin(write=True) as connection:
             for table in (point_table, check_table):
                 connection.execute(table.delete().where(table.c.run == report.run.id))
             connection.execute(run.delete().where(run.c.id == report.run.id))
@@ -333,7 +334,7 @@ class History:
         """Make a run's records the baseline of its points (all, or those named); returns the points."""
         table = _tables()["wb_point"]
         run = self.resolve(run)
-        with self._begin() as connection:
+        with self._begin(write=True) as connection:
             mine = table.c.run == run
             held = [row.point for row in connection.execute(table.select().where(mine).order_by(table.c.point))]
             missing = [p for p in points if p not in held]
@@ -354,7 +355,7 @@ class History:
         name = f"{kind}-{secrets.token_hex(8)}"
         table = _tables()["wb_event"]
         text = json.dumps(body, ensure_ascii=False)
-        with self._begin() as connection:
+        with self._begin(write=True) as connection:
             values = {
                 "id": name,
                 "kind": kind,
@@ -371,7 +372,7 @@ class History:
         tables = _tables()
         run, point, check, event = (tables[n] for n in ("wb_run", "wb_point", "wb_check", "wb_event"))
         before = (self._now() - timedelta(days=keep_days or self._keep_days)).isoformat()
-        with self._begin() as connection:
+        with self._begin(write=True) as connection:
             old = [row.id for row in connection.execute(run.select().where(run.c.started < before))]
             if old:
                 accepted = connection.execute(
@@ -466,6 +467,27 @@ class History:
         with self._begin() as connection:
             rows = connection.execute(query).all()
         return [{**json.loads(r.body), "id": r.id, "subject": r.subject, "at": r.at, "ok": bool(r.ok)} for r in rows]
+
+    def standing(self, system: str, environment: str) -> Row:
+        """What is known of a system's operation: the last tests of alert channels, its last drill, its availability."""
+        table = _tables()["wb_check"]
+        mine = (table.c.environment == environment) & (table.c.name == "connection")
+        mine &= table.c.point.startswith(f"{system}.", autoescape=True)
+        with self._begin() as connection:
+            rows = connection.execute(table.select().where(mine)).all()
+        down = {row.run for row in rows if row.status in ("unknown", "break")}
+        tests: Row = {}
+        for event in self.events("alert", limit=500):
+            held = tests.get(event["subject"])
+            # One that was read counts until it is old, whatever was sent after it.
+            if held is None or (event["ok"] and not held["ok"]):
+                tests[event["subject"]] = event
+        runs = {row.run for row in rows}
+        return {
+            "alert_tests": tests,
+            "drill": next(iter(self.events("drill", system, limit=1)), None),
+            "availability": {"runs": len(runs), "up": len(runs - down)},
+        }
 
     def compared(self, report: Report) -> Report:
         """The report with what changed against the runs before, and the trend."""

@@ -89,6 +89,8 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     previous: Callable[[str, str], Mapping[str, Any] | None] | None = None
     """(point id, environment) -> the last accepted record of it in the history."""
+    standing: Callable[[str, str], Mapping[str, Any]] | None = None
+    """(system, environment) -> alert tests, drills and availability, for the check `operations`."""
     everything: Sequence[IntegrationPoint] | None = None
     """All points of the project, selected or not: shared quotas are shared with these. None takes `points`."""
     unread: Sequence[Path] = ()
@@ -298,7 +300,10 @@ class Run:
         settings = {
             **system.settings.model_dump(mode="json", exclude={"limits", "background"}),
             **system.policy.model_dump(mode="json", exclude_none=True),
+            "folder": str(self.project.folder),
         }
+        if self.standing is not None:
+            settings["standing"] = self.standing(system.name, self.environment)
         shared = [p for p in self._shared(system) if p.id != point.id]
         return Context(
             permissions=system.permissions(point),

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -146,7 +147,12 @@ class Weighing:
         )
         run.everything, run.unread = self.project.everything(self.users)
         history = self._history()
-        run.previous = history.last_accepted if history is not None else None
+        if history is not None:
+            from weighbridge.alerts import channel_names
+
+            run.previous = history.last_accepted
+            names = channel_names(self.project)
+            run.standing = cache(lambda system, env: {**history.standing(system, env), "channels": names})
         total = len(self.points) * len(run.checks())
         try:
             with Progress(total, quiet=self.quiet) as progress:
