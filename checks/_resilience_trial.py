@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,7 +186,7 @@ class Trials:
             except RetriableError as error:
                 if not take_up:
                     raise
-                trial.first_error = error
+                trial.first_error = _light(error)
                 self._read(trial, session, ref, measure.columns, page_rows, wanted, after=trial.cursor)
                 trial.taken_up = True
 
@@ -229,7 +230,7 @@ class Trials:
             try:
                 work(trial, session)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome, and is judged
-                trial.error = error
+                trial.error = _light(error)
 
         thread = threading.Thread(target=guarded, name="weighbridge-trial", daemon=True)
         trial.patience = self.patience
@@ -257,7 +258,23 @@ class Trials:
             left = sum(int(getattr(line, "open_links", 0)) for line in self.lines.values())
             if left == 0 or time.monotonic() > deadline:
                 return left
+            if time.monotonic() > deadline - SETTLE_S / 2:
+                gc.collect()  # a cycle is no leak
             time.sleep(0.01)
+
+
+def _light(error: BaseException) -> BaseException:
+    """The error without its frames: they would hold responses, and with them connections, open."""
+    seen: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        item = waiting.pop()
+        if item is None or id(item) in seen:
+            continue
+        seen[id(item)] = item
+        item.__traceback__ = None
+        waiting += [item.__cause__, item.__context__]
+    return error
 
 
 def _plain(column: Any) -> list[Any]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.checks.base import Context, Evidence, Finding, Inconclusive, Measurement, Result
-from weighbridge.connectors.base import Connector, ObjectRef, Writable
+from weighbridge.connectors.base import Connector, Incremental, ObjectRef, Writable
 from weighbridge.connectors.errors import ConnectorError, RetriableError
-from weighbridge.contracts.models import IntegrationPoint, Property
+from weighbridge.contracts.models import IntegrationPoint
 
 if TYPE_CHECKING:
     from weighbridge.checks._resilience_trial import Trials
@@ -24,6 +24,8 @@ __all__ = ["Ledger", "Recipe", "recipe_for", "try_writes"]
 
 RECORDS = 3
 KILL_S = 20.0
+FATE_UNKNOWN = ("RetriableError", "UnreachableError", "ThrottledError")
+"""Classes of a record's error after which only the system knows whether it was written."""
 Fault = Mapping[str, Any]
 LOST_ANSWER: tuple[Fault, ...] = tuple(
     {"type": "lost_answer", "first": 1, "method": method} for method in ("POST", "PATCH", "PUT")
@@ -44,11 +46,16 @@ class Recipe:
     """Characters that the key column takes."""
 
     def key(self, nonce: str, number: int) -> str:
-        text = f"WB-{nonce}-{number}"
+        text = f"WB-{nonce}{number}"
         return text if self.longest is None else text[-self.longest :]
 
     def record(self, key: str) -> dict[str, Any]:
-        return {**self.values, self.column: key}
+        """A new record; `{key}` and `{number}` (six digits) in declared values become this record's own."""
+        filled = {
+            name: value.replace("{key}", key).replace("{number}", key[-6:]) if isinstance(value, str) else value
+            for name, value in self.values.items()
+        }
+        return {**filled, self.column: key}
 
 
 @dataclass(slots=True)
@@ -86,6 +93,8 @@ class Ledger:
         by = self.recipe.column if upsert and self.recipe.unique else None
         outcomes = writer.write(self.object, [self.recipe.record(key) for key in keys], key=by)
         refused = next((o for o in outcomes if not o.ok), None)
+        if refused is not None and refused.error_class in FATE_UNKNOWN:
+            raise RetriableError(f"{self.object}: {refused.error}")
         if refused is not None:
             raise Inconclusive(
                 f"{self.object}: the system refused the practice record: {refused.error}",
@@ -100,8 +109,11 @@ class Ledger:
         return sum(self.at_the_system(writer).values())
 
 
-def recipe_for(point: IntegrationPoint, evidence: Evidence) -> Recipe | None:
-    """A recipe from the contract's custom properties, else from its unique text column and a row that is there."""
+def recipe_for(point: IntegrationPoint, evidence: Evidence, *, stamped: str | None = None) -> Recipe | None:
+    """A recipe from the contract's custom properties, else from its unique text column and a row that is there.
+
+    `stamped` is the column that the system itself sets when a record changes.
+    """
     custom = point.object.custom
     wanted = custom.get("weighbridge.write_key")
     texts = [p for p in point.object.properties if p.logical_type in (None, "string") and not p.primary_key]
@@ -118,20 +130,20 @@ def recipe_for(point: IntegrationPoint, evidence: Evidence) -> Recipe | None:
     if given is not None:
         values: dict[str, Any] = {names.get(str(name), str(name)): value for name, value in dict(given).items()}
     else:
-        values = _from_a_row(point, evidence, column)
+        values = _from_a_row(point, evidence, (column.name, stamped))
     known = evidence.schema.column(column.physical_name)
     longest = column.options.get("maxLength") or (known.length if known else None)
     unique = column.unique or bool(known and known.unique)
     return Recipe(column.physical_name, unique, values, None if longest is None else int(longest))
 
 
-def _from_a_row(point: IntegrationPoint, evidence: Evidence, key: Property) -> dict[str, Any]:
+def _from_a_row(point: IntegrationPoint, evidence: Evidence, without: Sequence[str | None]) -> dict[str, Any]:
     """The required values of the first row: what the system took once it will take again."""
     landing = evidence.landing
     wanted = [
         p.physical_name
         for p in point.object.properties
-        if p.required and not p.primary_key and not p.unique and p.name != key.name
+        if p.required and not p.primary_key and not p.unique and not {p.name, p.physical_name} & {*without}
     ]
     wanted = [name for name in wanted if name in landing.columns]
     if not wanted or not landing.rows:
@@ -154,7 +166,9 @@ def try_writes(
     """Submit twice, lose the answer, kill between send and answer; reconcile at the system; clean up and prove it."""
     if not context.permissions.writes or connector.facet(Writable) is None:
         return
-    recipe = recipe_for(point, evidence)
+    ref = ObjectRef(point.object.physical_name, point.object.filter)
+    changes = connector.facet(Incremental)
+    recipe = recipe_for(point, evidence, stamped=changes.watermark(ref) if changes else None)
     if recipe is None:
         yield Finding(
             "resilience.writes_not_tried",
@@ -163,11 +177,10 @@ def try_writes(
             observed=None,
         )
         return
-    ref = ObjectRef(point.object.physical_name, point.object.filter)
     session = _Writing(context, trials)
     stages: list[dict[str, Any]] = []
     ledgers: list[Ledger] = []
-    nonce = f"{context.now():%y%m%d%H%M%S}{context.seed % 1000}"
+    nonce = f"{context.now():%y%m%d}-{int(context.now().timestamp()) % 100_000:05}"
     tried: list[tuple[str, Callable[[_Writing, Ledger], str]]] = [
         ("submitted twice", _twice),
         ("answer lost", _answer_lost),
