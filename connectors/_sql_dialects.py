@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -168,9 +169,12 @@ class Postgres(Product):
 
     def tls(self, connection: Any, ask: Ask) -> Mapping[str, Any] | None:
         rows = ask("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        if not rows:
-            return None
-        return {"tls": bool(rows[0][0]), "version": rows[0][1], "cipher": rows[0][2]}
+        # the client's own word: behind a proxy that ends TLS the server sees plain text
+        wire = getattr(connection, "pgconn", None)
+        encrypted = bool(wire.ssl_in_use) if wire is not None else bool(rows and rows[0][0])
+        version, cipher = rows[0][1:] if rows else (None, None)
+        until = _certificate_end(connection) if encrypted else None
+        return {"tls": encrypted, "version": version, "cipher": cipher, "certificate_expires": until}
 
     def facts(self, ask: Ask, schema: str | None) -> Mapping[str, Any]:
         space = "current_schema()" if schema is None else "'" + schema.replace("'", "''") + "'"
@@ -238,6 +242,35 @@ class Postgres(Product):
         self, table: str, columns: Sequence[str], values: str, key: str, quoted: Callable[[str], str]
     ) -> str | None:
         return _on_conflict(table, columns, values, key, quoted)
+
+
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+"""PostgreSQL's wire protocol: length 8, code 80877103; the server answers S or N."""
+
+
+def _certificate_end(connection: Any) -> str | None:
+    """Last day of the server's certificate; libpq does not hand it out, so one handshake of our own reads it.
+
+    It is read, not trusted: libpq has verified it as far as sslmode asks.
+    """
+    from cryptography import x509
+
+    reading = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    reading.check_hostname = False
+    reading.verify_mode = ssl.CERT_NONE
+    info = getattr(connection, "info", None)
+    if info is None:
+        return None
+    try:
+        with socket.create_connection((info.hostaddr or info.host, info.port), timeout=10) as plain:
+            plain.sendall(SSL_REQUEST)
+            if plain.recv(1) != b"S":
+                return None
+            with reading.wrap_socket(plain, server_hostname=info.host) as secure:
+                shown = secure.getpeercert(binary_form=True)
+    except OSError:
+        return None
+    return x509.load_der_x509_certificate(shown).not_valid_after_utc.isoformat() if shown else None
 
 
 def _keep_odd_dates(connection: Any) -> None:

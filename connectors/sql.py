@@ -341,6 +341,7 @@ class SqlConnector(Connector):
         facts["autocommit"] = True
         if tls is not None:
             facts |= {"tls": tls["tls"], "tls_version": tls["version"], "tls_cipher": tls["cipher"]}
+            facts["certificate_expires"] = tls.get("certificate_expires")
         seen: list[Observation] = list(self._product.observations(facts))
         return Probe(
             product=self._product.name if self._product.name != Product.name else self.dialect,
