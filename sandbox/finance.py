@@ -68,6 +68,11 @@ def _quality(rule: str, kind: str, note: str) -> Defect:
     return Defect("finance.Invoice", "quality", "quality.rule_failed", rule=rule, count=PLANTED[kind], note=note)
 
 
+def _unfit(column: str, kind: str, note: str) -> Defect:
+    rule = f"Invoice.{column}.logicalType"
+    return Defect("finance.Invoice", "schema", "schema.values_do_not_fit", rule=rule, count=PLANTED[kind], note=note)
+
+
 def _hazard(code: str, note: str, count: int | None = None) -> Defect:
     return Defect("finance.Invoice", "workbook", f"workbook.{code}", count=count, note=note)
 
@@ -83,6 +88,9 @@ class Finance:
         _quality("invoice_status_known", "unknown_status", "'paid?' typed into the status"),
         _quality("Invoice.Due Date.required", "missing_due_date", "no due date"),
         _quality("Invoice.Net.logicalTypeOptions.minimum", "negative_net", "credit notes entered as invoices"),
+        _unfit("Customer", "error_cell", "#N/A where a name belongs"),
+        _unfit("Net", "comma_amount", "'1.234,50' is a text"),
+        _unfit("Gross", "uncached", "formulas without a value"),
         _hazard("error_cells", "a lookup into a file that moved", PLANTED["error_cell"]),
         _hazard("uncached_formulas", "rows appended by a program that cannot calculate", PLANTED["uncached"]),
         _hazard("numbers_as_text", "'1.234,50' typed as text", PLANTED["comma_amount"]),
