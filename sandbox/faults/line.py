@@ -40,6 +40,7 @@ class Line:
         upstream_context: ssl.SSLContext | None = None,
         http: bool | None = None,
         host_header: str | None = None,
+        port: int = 0,
     ) -> None:
         self.upstream = Endpoint(upstream.host, upstream.port, bool(getattr(upstream, "tls", False)))
         self.seed = seed
@@ -47,7 +48,7 @@ class Line:
         self.host_header = host_header
         self.armed: tuple[Armed, ...] = ()
         self.version = 0
-        self.port = 0
+        self.port = port
         self.bulk = Bulk()
         self._call = call
         self._server_context = server_context

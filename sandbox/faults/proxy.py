@@ -87,10 +87,12 @@ class FaultProxy:
         tls: TlsMode | None = None,
         http: bool | None = None,
         host_header: str | None = None,
+        port: int = 0,
     ) -> Iterator[Line]:
         """A line in front of the `Endpoint` upstream for the length of the block.
 
-        `http=False` treats HTTP as plain TCP; `host_header` replaces the Host that the client sends.
+        `http=False` treats HTTP as plain TCP; `host_header` replaces the Host that the client sends;
+        `port` is where it listens, chosen by the system when 0.
         """
         self.start()
         try:
@@ -103,6 +105,7 @@ class FaultProxy:
                 upstream_context=self._trusted() if upstream.tls and mode != "through" else None,
                 http=http,
                 host_header=host_header,
+                port=port,
             )
             self._call(line.open())
             try:

@@ -409,7 +409,7 @@ def test_a_write_that_is_sent_again_blindly_is_caught(bench, ask, kinds):
 def test_a_write_that_is_not_done_is_caught(bench, ask, kinds):
     class Pretends(kinds.ShopConnector):
         def once(self, method, path, body, headers):
-            if method == "POST" and body["name"].endswith("-1"):
+            if method == "POST" and body["name"].endswith("1"):
                 return {"id": 0, "created": True}
             return super().once(method, path, body, headers)
 
