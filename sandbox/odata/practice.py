@@ -45,7 +45,7 @@ class Erp:
             "nothing ordered",
             "erp.SalesOrderItem",
         ),
-        Defect("erp.SalesOrder", "schema", "schema.column_missing", note="SalesDistrict was dropped by an upgrade"),
+        Defect("erp.SalesOrder", "schema", "schema.missing", note="SalesDistrict was dropped by an upgrade"),
         Defect("erp.SalesOrder", "limits", "limits.below_target", note="100 calls in 5 s carry 200 users, not 500"),
         Defect("erp.SalesOrderItem", "limits", "limits.below_target", note="the same limit"),
     )
