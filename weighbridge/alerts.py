@@ -9,9 +9,11 @@ import hashlib
 import logging
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,18 +89,22 @@ def channel_names(project: Project) -> list[str]:
 
 
 def _understood(url: str) -> bool:
-    import apprise
-
-    _hush()
-    return apprise.Apprise.instantiate(url, suppress_exceptions=True) is not None
+    return _apprise().Apprise.instantiate(url, suppress_exceptions=True) is not None
 
 
-def _hush() -> None:
-    # apprise logs what it could not parse, which may be an address with its password.
+@cache
+def _apprise() -> Any:
+    """The library with its plugins loaded and its log silenced: it logs addresses that it could not parse."""
     logger = logging.getLogger("apprise")
-    if not any(isinstance(h, logging.NullHandler) for h in logger.handlers):
-        logger.addHandler(logging.NullHandler())
+    logger.addHandler(logging.NullHandler())
     logger.propagate = False
+    with warnings.catch_warnings():
+        # it imports a module that the standard library has deprecated; nobody here can mend that
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise
+
+        apprise.Apprise.instantiate("json://localhost")
+    return apprise
 
 
 def send(
@@ -111,9 +117,7 @@ def send(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Sent:
     """Send one message, trying again twice. `attach` goes along where the channel is e-mail."""
-    import apprise
-
-    _hush()
+    apprise = _apprise()
     started = time.monotonic()
     target = apprise.Apprise()
     target.add(channel.url.get_secret_value())
