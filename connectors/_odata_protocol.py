@@ -55,7 +55,10 @@ class Protocol:
             )
         following = envelope.get(self.next_key)
         if following is not None and not isinstance(following, str):
-            raise ProtocolError(f"{what}: the link to the next page is not text.")
+            raise ProtocolError(
+                f"{what}: the link to the next page is not text.",
+                remedy="Tell the service's owner; try paging = 'skip'.",
+            )
         return envelope[inner], following or None, envelope
 
     def entity(self, body: Any, what: str) -> Mapping[str, Any]:

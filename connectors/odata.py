@@ -341,14 +341,19 @@ class ODataConnector(Connector):
             return
         if paging in {"auto", "keyset"} and plan.keyset_possible(forced=paging == "keyset"):
             pages = plan.by_key(None)
+            begun: list[Page] = []
             try:
                 # The first question names no key yet: only the second shows whether the service compares keys.
-                begun = list(islice(pages, 2))
+                begun += islice(pages, 1)
+                begun += islice(pages, 1)
             except RejectedError:
                 if paging == "keyset":
                     raise
                 self.client.shared.no_keyset.add(target.name)
                 plan = _Plan(self, target, columns, filter_of(object), page_rows)
+            except ConnectorError:
+                yield from begun
+                raise
             else:
                 yield from begun
                 yield from pages
