@@ -40,6 +40,7 @@ from weighbridge.connectors.base import (
     filter_of,
 )
 from weighbridge.connectors.errors import (
+    ConnectorError,
     MissingObjectError,
     ProtocolError,
     RejectedError,
