@@ -57,17 +57,15 @@ class OperationsCheck:
 
     Asked outside of the practice systems only: nobody is called for those.
 
-    Breaks in production
-    --------------------
-    At 2 am the token expires. The alert goes to a channel that nobody ever tested, the runbook's link is dead, the
-    owner has left, and the assistant answers from data of last week without saying so. Nothing of that is a defect
-    of the data or of the load; all of it is an outage.
+    Breaks in production:
+        At 2 am the token expires. The alert goes to a channel that nobody ever tested, the runbook's link is dead,
+        the owner has left, and the assistant answers from data of last week without saying so. Nothing of that is a
+        defect of the data or of the load; all of it is an outage.
 
-    Fix
-    ---
-    Name an owner, a deputy and a business owner in weighbridge.toml, write the runbook (`weighbridge runbook` drafts
-    one), test the alert (`weighbridge alert test`), hold a drill (`weighbridge drill SYSTEM --fault F`), give the
-    reader a login that can only read, and say what answers while the system is down (`fallback`).
+    Fix:
+        Name an owner, a deputy and a business owner in weighbridge.toml, write the runbook (`weighbridge runbook`
+        drafts one), test the alert (`weighbridge alert test`), hold a drill (`weighbridge drill SYSTEM --fault F`),
+        give the reader a login that can only read, and say what answers while the system is down (`fallback`).
     """
 
     name: ClassVar[str] = "operations"
