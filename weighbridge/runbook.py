@@ -25,8 +25,8 @@ _FAILURES: tuple[tuple[type[Exception], str, str], ...] = (
         errors.UnreachableError,
         "No answer: time-outs, refused or reset connections.",
         (
-            "Can you open the system yourself, from this network? If nobody can, it is down: call its owner. If only we "
-            "cannot: VPN, firewall, DNS, certificate; ask IT what changed today."
+            "Can you open the system yourself, from this network? If nobody can, it is down: call its owner. If only "
+            "we cannot: VPN, firewall, DNS, certificate; ask IT what changed today."
         ),
     ),
     (
@@ -94,8 +94,8 @@ def render(
         f"# Runbook: {markdown(system)}",
         "",
         (
-            f"Made by `weighbridge runbook` from weighbridge.toml, the contracts and the last run. Keep it where you can "
-            f"read it while {markdown(system)} is down."
+            f"Made by `weighbridge runbook` from weighbridge.toml, the contracts and the last run. Keep it where you "
+            f"can read it while {markdown(system)} is down."
         ),
         "",
         *_first_minutes(system, settings, environment),
@@ -179,11 +179,11 @@ def _limits(settings: SystemSettings, system: str, last: Report | None) -> list[
     if not rows:
         return ["## Its limits", "", "No limit is known. That is a question nobody has answered, not freedom.", ""]
     lines = ["## Its limits", "", "| limit | ceiling | window | how it is known |", "|---|---|---|---|"]
-    for limit in rows:
-        lines.append(
-            f"| {markdown(limit['name'])} | {number(limit['cap'])} {markdown(limit.get('unit') or '')} | "
-            f"{markdown(limit.get('window') or '')} | {markdown(limit['source'])}, {markdown(limit['environment'])} |"
-        )
+    lines += [
+        f"| {markdown(limit['name'])} | {number(limit['cap'])} {markdown(limit.get('unit') or '')} | "
+        f"{markdown(limit.get('window') or '')} | {markdown(limit['source'])}, {markdown(limit['environment'])} |"
+        for limit in rows
+    ]
     if last is not None:
         told = [(p, f) for p in last.points if p.system == system for f in p.forecast]
         lines += [
