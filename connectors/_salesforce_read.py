@@ -30,7 +30,7 @@ __all__ = ["BULK_PAGE", "PAGE", "Question", "bulk_pages", "query_pages", "quoted
 PAGE = 2000
 """Records a page at most; Salesforce takes 200 to 2,000 as a batch size."""
 SMALLEST_BATCH = 200
-BULK_PAGE = 25_000
+BULK_PAGE = 10_000
 MOST_RESTARTS = 3
 """Restarts without a new record before the server's paging is called broken."""
 

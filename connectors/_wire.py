@@ -8,6 +8,7 @@ drips bytes cannot outlive the attempt's deadline, neither in its headers nor in
 from __future__ import annotations
 
 import errno
+import functools
 import http.client
 import io
 import os
@@ -24,6 +25,8 @@ import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.cookies import extract_cookies_to_jar
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -129,6 +132,12 @@ _POOLS = {"http": _PlainPool, "https": _SecurePool}
 def endpoint_of(url: str) -> Endpoint:
     """The endpoint a URL names; ValueError for one without a host."""
     parts = urlsplit(url)
+    return _endpoint(parts.scheme, parts.netloc)
+
+
+@functools.lru_cache(256)
+def _endpoint(scheme: str, netloc: str) -> Endpoint:
+    parts = urlsplit(f"{scheme}://{netloc}")
     tls = parts.scheme == "https"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an http(s) address")
@@ -164,31 +173,57 @@ def tls_context(ca_file: str | None, certificate: str | tuple[str, str] | None) 
 class Adapter(HTTPAdapter):
     """Dials where the session's route says; never retries, never reads proxies or CAs from the environment."""
 
+    response_class: type[requests.Response] = requests.Response
+
     def __init__(self, session: Session, context: Any, proxy: str | None) -> None:
         self._session = session
         self._context = context
         """A function that gives the shared SSLContext, made on first use: loading a CA bundle takes 20 ms."""
         self._proxy = proxy
+        self._pools: dict[tuple[Endpoint, Endpoint], Any] = {}
         super().__init__(pool_connections=4, pool_maxsize=2, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def get_connection_with_tls_context(self, request: Any, *_args: Any, **_kwargs: Any) -> Any:
         target = endpoint_of(request.url)
-        tls: dict[str, Any] = {}
-        if target.tls:
-            tls = {"ssl_context": self._context(), "cert_reqs": "CERT_REQUIRED"}
         if self._proxy:
             manager = self.proxy_manager_for(self._routed_proxy(self._proxy))
             manager.pool_classes_by_scheme = _POOLS
             return manager.connection_from_host(
-                target.host, target.port, "https" if target.tls else "http", pool_kwargs=tls or None
+                target.host, target.port, "https" if target.tls else "http", pool_kwargs=self._tls(target)
             )
         dialled = self._session.route(target)
-        if target.tls:
-            tls |= {"server_hostname": target.host, "assert_hostname": target.host}
-        return self.poolmanager.connection_from_host(
-            dialled.host, dialled.port, "https" if target.tls else "http", pool_kwargs=tls or None
-        )
+        pool = self._pools.get((target, dialled))
+        if pool is None or pool.pool is None:  # urllib3 empties a pool's queue when it drops the pool
+            tls = self._tls(target)
+            if tls:
+                tls |= {"server_hostname": target.host, "assert_hostname": target.host}
+            pool = self.poolmanager.connection_from_host(
+                dialled.host, dialled.port, "https" if target.tls else "http", pool_kwargs=tls
+            )
+            self._pools[target, dialled] = pool
+        return pool
+
+    def _tls(self, target: Endpoint) -> dict[str, Any] | None:
+        return {"ssl_context": self._context(), "cert_reqs": "CERT_REQUIRED"} if target.tls else None
+
+    def close(self) -> None:
+        self._pools.clear()
+        super().close()
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        """The response without what nobody asks for here: no cookie jar is made for an answer that sets none."""
+        response = self.response_class()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        response.reason = resp.reason
+        response.url = req.url
+        response.encoding = requests.utils.get_encoding_from_headers(response.headers)
+        response.request = req
+        if "Set-Cookie" in response.headers:
+            extract_cookies_to_jar(response.cookies, req, resp)
+        return response
 
     def _routed_proxy(self, proxy: str) -> str:
         parts = urlsplit(proxy)
@@ -204,7 +239,10 @@ class Adapter(HTTPAdapter):
 
     def request_url(self, request: Any, proxies: Any) -> str:
         del proxies
-        return super().request_url(request, {"http": self._proxy} if self._proxy else None)
+        if self._proxy is None:
+            parts = urlsplit(request.url)
+            return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return super().request_url(request, {"http": self._proxy})
 
 
 def send(adapter: Adapter, request: Any, *, timeout: float) -> requests.Response:

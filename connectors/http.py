@@ -7,7 +7,6 @@ raises the class of `weighbridge.connectors.errors` that says what the caller ca
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -15,11 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from json import dumps, loads
 from typing import Any, Self, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 from pydantic import Field, SecretStr, field_validator
+from requests.structures import CaseInsensitiveDict
 
 from weighbridge.connectors import _wire
 from weighbridge.connectors._wire import NEVER, Adapter, Garbled, Lane, endpoint_of, is_loopback
@@ -132,6 +133,14 @@ class _Plan:
     """Put our credentials over those of the client library that makes the call."""
 
 
+_PLAIN_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+
+
+def _items(values: Any) -> list[tuple[Any, Any]]:
+    pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
+    return [(k, v) for k, v in pairs if v is not None]
+
+
 Classify = Callable[[Answer], ConnectorError | None]
 Headers = MutableMapping[str, str]
 
@@ -149,6 +158,7 @@ class Wire(requests.Session):
         proxy = options.http_proxy.get_secret_value() if options.http_proxy else None
         self._proxy = f"{endpoint_of(proxy).host}:{endpoint_of(proxy).port}" if proxy else None
         self._adapter = Adapter(session, shared.context, proxy)
+        self._adapter.response_class = _Received
         for old in self.adapters.values():
             old.close()
         self.mount("https://", self._adapter)
@@ -169,6 +179,49 @@ class Wire(requests.Session):
             yield
         finally:
             self._plan = before
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        params: Any = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **_kwargs: Any,
+    ) -> requests.Response:
+        """What client libraries call; options of `requests` that would go round the policy are ignored."""
+        return self.send(self.prepared(method.upper(), url, params=params, data=data, headers=headers, json=json))
+
+    def prepared(
+        self, method: str, url: str, *, params: Any = None, data: Any = None, headers: Any = None, json: Any = None
+    ) -> requests.PreparedRequest:
+        """A request ready to send: what `requests` prepares, without the half millisecond it takes for it."""
+        if params:
+            text = params if isinstance(params, str) else urlencode(_items(params), doseq=True)
+            url += ("&" if "?" in url else "?") + text
+        if not _PLAIN_URL.fullmatch(url):
+            url = requests.utils.requote_uri(url)
+        made = requests.PreparedRequest()
+        made.method, made.url, made.hooks = method, url, {"response": []}
+        made.headers = CaseInsensitiveDict(self.headers)
+        for name, value in (headers or {}).items():
+            if value is not None:
+                made.headers[name] = value
+        made._cookies = self.cookies  # type: ignore[assignment]
+        if len(self.cookies):
+            made.prepare_cookies(self.cookies)
+        if json is not None:
+            data = dumps(json, allow_nan=False).encode()
+            made.headers.setdefault("Content-Type", JSON)
+        elif data is not None and not isinstance(data, str | bytes):
+            data = urlencode(_items(data), doseq=True).encode()
+            made.headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        body: bytes | None = data.encode() if isinstance(data, str) else data
+        made.body = body
+        if body is not None or method in ("POST", "PUT", "PATCH"):
+            made.headers["Content-Length"] = str(len(body or b""))
+        return made
 
     def send(self, request: requests.PreparedRequest, **_kwargs: Any) -> requests.Response:  # type: ignore[override]
         """Send under the policy; keyword arguments of `requests` are ignored, the options rule."""
@@ -253,12 +306,11 @@ class Wire(requests.Session):
             self.sends += 1
             self.received += lane.received
             self.session.meter.count(sent=lane.sent, received=lane.received)
-        response.__class__ = _Received
-        received: _Received = response  # type: ignore[assignment]  # its class was just set
+        received = cast("_Received", response)
         received._content = body  # type: ignore[attr-defined]
         received._content_consumed = True  # type: ignore[attr-defined]
         received.seconds = time.monotonic() - started
-        if received.cookies:
+        if "Set-Cookie" in received.headers:
             self.cookies.update(received.cookies)
         self._judge(received, plan, where)
         return received
@@ -436,14 +488,12 @@ class HttpClient:
 
         A call that is not idempotent (anything but GET, HEAD, OPTIONS unless said) is never sent twice.
         """
-        address = urljoin(self.base_url, url)
+        address = urljoin(self.base_url, url) if url else self.base_url
         sent: dict[str, str] = {"Accept": accept or "*/*", **(headers or {})}
         if self._shared.auth is not None and authenticate and self._at_home(address):
             self._shared.auth(sent)
         method = method.upper()
-        request = self.wire.prepare_request(
-            requests.Request(method, address, params=params, json=json, data=data, headers=sent)
-        )
+        request = self.wire.prepared(method, address, params=params, json=json, data=data, headers=sent)
         self.wire._plan = _Plan(operation, method in SAFE if idempotent is None else idempotent, accept)
         try:
             return _answer(self.wire.send(request))
@@ -511,7 +561,7 @@ def _loads(body: bytes, parse_float: Callable[[str], Any] | None) -> Any:
     try:
         if body[:3] == b"\xef\xbb\xbf":
             body = body[3:]
-        return json.loads(body, parse_float=parse_float, parse_constant=_refuse_constant)
+        return loads(body, parse_float=parse_float, parse_constant=_refuse_constant)
     except RecursionError:
         raise ProtocolError(
             "the answer's JSON is nested deeper than any interface promises.",

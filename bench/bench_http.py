@@ -1,0 +1,170 @@
+"""What the web connectors cost: reading 200,000 Salesforce records against a bare loop, and one call's client side.
+
+    python bench/bench_http.py [--rows 200000] [--calls 3000]
+
+Prints JSON. Both readers fetch the same pages of the same stand-in, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import socket
+import statistics
+import threading
+import time
+from typing import Any
+
+from weighbridge.sandbox.salesforce import seed
+from weighbridge.sandbox.server import start
+
+QUERY = "SELECT {} FROM Account ORDER BY Id"
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bare(url: str) -> dict[str, Any]:
+    """A loop with requests and the standard json module: log in, query, follow nextRecordsUrl, count."""
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": seed.CLIENT_ID,
+            "client_secret": seed.CLIENT_SECRET,
+        }
+        token = session.post(f"{url}/services/oauth2/token", form, timeout=30).json()["access_token"]
+        session.headers["Authorization"] = f"Bearer {token}"
+        base = f"{url}/services/data/v59.0"
+        described = session.get(f"{base}/sobjects/Account/describe", timeout=30).json()
+        names = ", ".join(f["name"] for f in described["fields"])
+        before = _peak_mb()
+        started, cpu, rows = time.perf_counter(), time.process_time(), 0
+        answer = session.get(f"{base}/query/", params={"q": QUERY.format(names)}, timeout=60)
+        while True:
+            page = json.loads(answer.content)
+            rows += len(page["records"])
+            if page["done"]:
+                break
+            answer = session.get(url + page["nextRecordsUrl"], timeout=60)
+        return {
+            "rows": rows,
+            "seconds": time.perf_counter() - started,
+            "cpu": time.process_time() - cpu,
+            "peak_mb": _peak_mb(),
+            "start_mb": before,
+        }
+
+
+def ours(url: str, bulk: str = "never") -> dict[str, Any]:
+    """The connector's read of the same pages, into Arrow batches."""
+    import pyarrow as pa
+
+    from weighbridge.connectors.salesforce import SalesforceConnector
+
+    pa.array([1])  # pyarrow looks for pandas on first use; that is no cost of reading
+    options = {
+        "instance_url": url,
+        "client_id": seed.CLIENT_ID,
+        "client_secret": seed.CLIENT_SECRET,
+        "bulk": bulk,
+    }
+    with SalesforceConnector(options) as connector:
+        connector.discover("Account")
+        before = _peak_mb()
+        started, cpu, rows, half = time.perf_counter(), time.process_time(), 0, 0.0
+        for page in connector.read("Account"):
+            rows += page.batch.num_rows
+            if not half and rows >= 50_000:
+                half = _peak_mb()
+        return {
+            "rows": rows,
+            "seconds": time.perf_counter() - started,
+            "cpu": time.process_time() - cpu,
+            "peak_mb": _peak_mb(),
+            "start_mb": before,
+            "at_50000_mb": half,
+        }
+
+
+def _answer_at_once(listener: socket.socket) -> None:
+    """An instant server: one canned small answer to each request, so that only the client's side costs."""
+    body = b'{"id": "001000000000001AAA", "Name": "x"}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=_serve, args=(connection, head + body), daemon=True).start()
+
+
+def _serve(connection: socket.socket, answer: bytes) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection:
+        while True:
+            asked = b""
+            while not asked.endswith(b"\r\n\r\n"):
+                got = connection.recv(65536)
+                if not got:
+                    return
+                asked += got
+            connection.sendall(answer)
+
+
+def per_call(url: str, calls: int) -> dict[str, Any]:
+    """Milliseconds of one GET through `HttpClient` against the instant server, and its CPU alone."""
+    from weighbridge.connectors.http import HttpClient
+    from weighbridge.connectors.session import NO_RETRY, Session
+
+    client = HttpClient(Session(retry=NO_RETRY), url, auth=lambda h: h.__setitem__("Authorization", "Bearer x"))
+    walls: list[float] = []
+    for n in range(calls + 200):
+        started = time.perf_counter()
+        client.request("GET", "services/data/v59.0/sobjects/Account/001", operation="lookup").json()
+        if n >= 200:
+            walls.append((time.perf_counter() - started) * 1000)
+    cpu = time.process_time()
+    for _ in range(calls):
+        client.request("GET", "services/data/v59.0/sobjects/Account/001", operation="lookup").json()
+    spent = (time.process_time() - cpu) * 1000 / calls
+    walls.sort()
+    return {
+        "median_ms": statistics.median(walls),
+        "p95_ms": walls[int(len(walls) * 0.95)],
+        "cpu_ms": spent,
+    }
+
+
+def _in_process(target: Any, *arguments: Any) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(target, arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--calls", type=int, default=3000)
+    wanted = parser.parse_args()
+    result: dict[str, Any] = {}
+    with start("weighbridge.sandbox.salesforce.app:create", {"rows": wanted.rows}, ready_s=180) as server:
+        readings = {"bare": bare, "connector": ours}
+        for name, reader in readings.items():
+            runs = [_in_process(reader, server.url) for _ in range(2)]
+            result[name] = min(runs, key=lambda r: r["seconds"])
+        result["bulk"] = _in_process(ours, server.url, "always")
+    result["share_of_bare"] = result["bare"]["seconds"] / result["connector"]["seconds"]
+    listener = socket.create_server(("127.0.0.1", 0))
+    server_process = multiprocessing.get_context("fork").Process(target=_answer_at_once, args=(listener,), daemon=True)
+    server_process.start()
+    result["call"] = _in_process(per_call, f"http://127.0.0.1:{listener.getsockname()[1]}", wanted.calls)
+    server_process.terminate()
+    server_process.join(5)
+    listener.close()
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
