@@ -65,10 +65,13 @@ def fit_growth(pages: Sequence[tuple[int, int, float]]) -> Growth | None:
     total = sum(seconds for _, _, seconds in used)
     if not used or total_rows == 0 or total <= 0:
         return None
-    per_row, pair = total / total_rows, 0.0
+    pair = 0.0
     # the first page opens connections and cursors; with enough others it would only blur the slope
     body = used[1:] if len(used) > LEAST_PAGES else used
     n = len(body)
+    # a machine that stood still for a moment is not a slow system: the slowest tenth of the pages is left out
+    quick = sorted(body, key=lambda page: page[2] / page[1])[: max(1, n - n // 10)]
+    per_row = sum(seconds for _, _, seconds in quick) / sum(rows for _, rows, _ in quick)
     error = 0.3
     if n >= LEAST_PAGES:
         x = [float(first) for first, _, _ in body]

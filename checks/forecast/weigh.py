@@ -124,7 +124,7 @@ def measure(drive: Drive, policy: Policy) -> Weighed:
             seen.notes.append(f"bursts ended: {why}")
     if seen.levels and seen.levels[0].calls > seen.levels[0].failed:
         drive.pause(0.2)
-        seen.after = drive.level(1, min(policy.ramp_think_s, 0.05), max(0.5, min(2.0, policy.seconds / 10)), 12)
+        seen.after = drive.level(1, min(policy.ramp_think_s, 0.05), 1.5, 12)
     analyse(seen)
     return seen
 
@@ -147,8 +147,6 @@ def _sizes(policy: Policy) -> list[int]:
 
 def level_broke(level: Level, policy: Policy) -> str | None:
     """Why this level is beyond what users bear, None where it is not."""
-    if level.calls == 0:
-        return "nothing came back"
     if level.calls >= 20 and level.error_share > max(policy.error_objective, 0.02) * 1.5 and level.failed >= 3:
         return f"{level.error_share:.1%} of the calls failed"
     if level.calls == level.failed:
@@ -181,8 +179,8 @@ def _ramp(drive: Drive, policy: Policy, seen: Weighed) -> None:
         if reason := level_broke(level, policy):
             seen.stopped = f"the ramp stopped at {users} users: {reason}" if number else f"one user alone: {reason}"
             return
-        if level.stopped and number == 0 and level.calls == level.failed:
-            seen.stopped = level.stopped
+        if number == 0 and level.calls and level.failed > 0.5 * level.calls:
+            seen.stopped = f"one user alone: {level.failed} of {level.calls} calls failed"
             return
         if level.throughput > 1.5 * policy.needed_per_s and users >= 10:
             seen.notes.append(f"the ramp ended at {users} users: the target's calls a second are sustained already")
