@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from weighbridge.connectors.base import Column, Misfit, TableSchema
+from weighbridge.connectors.errors import RejectedError
 
 __all__ = ["COMPOUND", "batch_of", "schema_of", "to_json"]
 
@@ -117,7 +118,12 @@ def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
 
 
 def to_json(value: Any) -> Any:
-    """A Python value as the REST API takes it."""
+    """A Python value as the REST API takes it. Raises RejectedError for text that is no valid Unicode."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise RejectedError("the text holds half of a surrogate pair, which no system can store.") from None
     if isinstance(value, Decimal):
         if value == value.to_integral_value() and abs(value) < 2**53:
             return int(value)

@@ -23,6 +23,7 @@ from weighbridge.connectors.base import Connector, Count, Limit, ObjectRef, Prob
 from weighbridge.connectors.errors import ConnectorError
 from weighbridge.connectors.session import Session
 from weighbridge.contracts.models import Contract, IntegrationPoint, Relationship
+from weighbridge.errors import UsageProblem
 from weighbridge.landing import land, recall
 from weighbridge.project import Project, System
 
@@ -157,6 +158,10 @@ class Store:
                 raise Inconclusive(
                     f"{point.id}: the target {system}.{target.name} could not be read: {error.message}",
                     remedy=error.remedy,
+                ) from error
+            except UsageProblem as error:
+                raise Inconclusive(
+                    f"{point.id}: the target {system}.{target.name} could not be read: {error}"
                 ) from error
 
     def _target_contract(self, point: IntegrationPoint, relationship: Relationship) -> Contract:
