@@ -223,15 +223,18 @@ class Run:
     def _ask(self, point: IntegrationPoint, check: Check) -> Outcome:
         system = self.systems.system(point.system)
         evidence = self.store.of(point, lambda text: self.on_event(Event("note", point.id, check.name, text)))
+        with self._load_lock if check.cost == "load" else nullcontext():
+            return self._answer(point, check, system, evidence)
+
+    def _answer(self, point: IntegrationPoint, check: Check, system: System, evidence: PointEvidence) -> Outcome:
         started, calls = _CLOCK(), system.budget.used
         results: list[Any] = []
         status, reason, error, remedy, message = "pass", None, None, None, None
         try:
             self._permit(point, check, system, evidence)
             evidence.resolve(check.needs)
-            with self._load_lock if check.cost == "load" else nullcontext():
-                for result in check(point, evidence, self._context(point, check, system, evidence)):
-                    results.append(result)  # noqa: PERF402 - what came before an error is kept
+            for result in check(point, evidence, self._context(point, check, system, evidence)):
+                results.append(result)  # noqa: PERF402 - what came before an error is kept
         except NotRun as skip:
             status, reason, message = "skipped", skip.reason, skip.message
         except BudgetExceeded as spent:

@@ -108,6 +108,11 @@ def _project(project: Project) -> Iterator[_Line]:
     from weighbridge.errors import UsageProblem
 
     try:
+        project.contract_files()
+    except UsageProblem as none_yet:
+        yield _Line("note", "contracts", str(none_yet))
+        return
+    try:
         contracts = project.contracts()
     except (UsageProblem, ContractError) as problem:
         yield _Line("bad", "contracts", str(problem).split("\n", 1)[0])
@@ -171,8 +176,8 @@ def permission_request(project: Project, name: str, environment: str) -> str:
     return f"""Permission request: {name} ({environment})
 To: {system.settings.owner or "the system's owner"}
 
-We are about to give {scale.production_users} people what {scale.pilot_users} have now, through this system. Before that we
-want to know whether it carries them, by measuring in {environment}.
+We are about to give {scale.production_users} people what {scale.pilot_users} have now, through this system.
+Before that we want to know whether it carries them, by measuring in {environment}.
 
 What is done now, without asking (rung {allowed.rung}):
   - metadata calls and a count and one read of each object that a contract names;
