@@ -145,8 +145,8 @@ def _global_record(
         kinds.append(number_kind(formats.get(number, ""), number))
     elif code == 0x1AE:
         sheets, kind = struct.unpack_from("<HH", body)
-        if kind not in {0x0401, 0x3A01} and sheets:
-            parts.external.append(_path(_text(body, 4, kind)))
+        if kind not in {0x0401, 0x3A01} and (path := _path(_text(body, 4, kind)).strip()):
+            parts.external.append(path if sheets else f"a program or document: {path}")
     elif code == 0x18:
         parts.names.append(_name(body, parts))
     elif code == 0x876:
@@ -162,7 +162,7 @@ def _text(body: bytes, at: int, length: int) -> str:
 
 def _path(encoded: str) -> str:
     """An external book's path from its encoded form."""
-    text = encoded.lstrip("\x01\x02")
+    text = encoded.lstrip("\x01\x02\0")
     return "".join({"\x03": "\\", "\x01": ":", "\x02": "\\", "\x04": "..\\"}.get(c, c) for c in text)[:300]
 
 

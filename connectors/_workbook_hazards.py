@@ -39,6 +39,7 @@ MIXED_CELLS = 10
 _COL = re.compile(rb'<col [^>]*?\bhidden="(?:1|true)"[^>]*>')
 _MERGE = re.compile(rb'<mergeCell [^>]*?\bref="([A-Z]+\d+:[A-Z]+\d+)"')
 _DIMENSION = re.compile(rb'<dimension [^>]*?\bref="([A-Z]+)(\d+)(?::([A-Z]+)(\d+))?"')
+_PROTECTED = re.compile(rb'<sheetProtection [^>]*?\bsheet="(?:1|true)"')
 _SECRET = re.compile(r"(?i)\b(pwd|password|passwd|secret|token|accesskey)(\s*=\s*)[^;\"]+")
 _LOGIN = re.compile(r"(?i)(\w+://)[^/\s@\"]+@")
 
@@ -214,9 +215,10 @@ def _upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
     if book.format != "xls":
         for relation in package.relations(parts.workbook):
             if relation.kind in {"externalLink", "externalLinkPath"} and not relation.external:
-                links += [r.target for r in package.relations(relation.target) if r.external] or [relation.target]
-                if package.has(relation.target) and b"ddeLink" in package_bytes(package, relation.target, 1 << 20):
-                    dynamic += 1
+                outside = [r.target for r in package.relations(relation.target) if r.external]
+                live = _live_link(package, relation.target)
+                dynamic += live is not None
+                links += outside or [live or f"{relation.target.rsplit('/', 1)[-1]} (not decoded)"]
             elif relation.kind == "pivotCacheDefinition":
                 pivots.append(_pivot(package, relation.target))
             elif relation.kind == "connections" and relation.target.endswith(".xml"):
@@ -235,11 +237,11 @@ def _upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
     links = [_masked(link) for link in links]
     if links:
         used = f"; {formulas.external} formula(s) use them" if formulas.external else ""
-        live = f" {dynamic} of them talk to a running program (DDE)." if dynamic else ""
+        running = f" {dynamic} of them talk to a running program (DDE), which attackers like." if dynamic else ""
         text = (
             f"{len(links)} link(s) to other workbooks or programs ({', '.join(links[:3])}){used}. "
             "When one is moved or renamed, the "
-            f"last known values stay and nobody is told.{live}"
+            f"last known values stay and nobody is told.{running}"
         )
         report.add("external_links", len(links), links, text)
     if connections:
@@ -255,6 +257,14 @@ def _upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
             f"refresh: {', '.join(pivots[:3])}."
         )
         report.add("pivot_caches", len(pivots), pivots, text)
+
+
+def _live_link(package: Package, part: str) -> str | None:
+    """A link to a running program (DDE), as `program|topic`."""
+    if not package.has(part) or not part.endswith(".xml"):
+        return None
+    node = next((n for n in package.xml(part).iter() if local(n) == "ddeLink"), None)
+    return None if node is None else f"DDE {node.get('ddeService') or '?'}|{node.get('ddeTopic') or ''}"
 
 
 def _masked(text: str) -> str:
@@ -386,7 +396,7 @@ def _layout(book: Book, report: WorkbookReport, looked: list[_Looked]) -> None:
             top = int(re.sub(r"\D", "", reference.split(":")[0]) or 0)
             inside = one.header and one.header < top <= scan.last_row and scan.last_row - one.header > 2
             (merged_data if inside else merged_top).append(f"{name}!{reference}")
-        if b"<sheetProtection" in scan.tail or scan.protected:
+        if _PROTECTED.search(scan.tail) or scan.protected:
             protected.append(name)
         rules += scan.tail.count(b"<cfRule ")
         extra = scan.styled_row - scan.last_row

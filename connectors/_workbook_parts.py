@@ -113,12 +113,12 @@ def read_parts(package: Package) -> Parts:
             )
         elif tag == "workbookPr":
             parts.date1904 = (node.get("date1904") or "0") in {"1", "true"}
-        elif tag == "workbookProtection":
+        elif tag == "workbookProtection" and _locks(node):
             parts.protected.append("workbook")
         elif tag == "calcPr":
             parts.full_calc = (node.get("fullCalcOnLoad") or "0") in {"1", "true"}
         elif tag == "fileSharing":
-            parts.read_only = True
+            parts.read_only = (node.get("readOnlyRecommended") or "0") in {"1", "true"}
         elif tag == "definedName":
             local_id = node.get("localSheetId")
             names.append((node, int(local_id) if local_id and local_id.isdigit() else None))
@@ -131,6 +131,11 @@ def read_parts(package: Package) -> Parts:
             parts.tables.extend(_tables(package, sheet))
     read_properties(package, parts)
     return parts
+
+
+def _locks(node: Any) -> bool:
+    """Some programs write the element without locking anything."""
+    return any((node.get(name) or "0") in {"1", "true"} for name in ("lockStructure", "lockWindows", "lockRevision"))
 
 
 def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:

@@ -155,7 +155,7 @@ def _layout(scan: SheetScan, code: int, body: bytes) -> None:
     elif code == 176:
         top, bottom, left, right = struct.unpack_from("<IIII", body)
         scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
-    elif code == 535:
+    elif code == 535 and struct.unpack_from("<I", body, 2)[0]:
         scan.protected = True
 
 
