@@ -29,6 +29,7 @@ from requests.cookies import extract_cookies_to_jar
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from weighbridge.connectors.errors import (
     AuthError,
@@ -342,19 +343,20 @@ _CLIENT_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "ALERT_UNKNO
 
 
 def _tls_error(errors: list[BaseException], where: str) -> ConnectorError | None:
-    failed = _find(errors, ssl.SSLCertVerificationError)
+    failed = _find(errors, ssl.SSLCertVerificationError, CertificateError)
     if failed is not None:
-        if failed.verify_code == 10:
+        code, text = getattr(failed, "verify_code", 62), getattr(failed, "verify_message", "")
+        if code == 10:
             message = "the server's TLS certificate has expired"
             remedy = "Ask the system's owner to renew the certificate; check this machine's clock too."
-        elif failed.verify_code == 62 or "match" in str(failed.verify_message):
+        elif code == 62 or "match" in str(text):
             message = "the server's TLS certificate is for another name"
             remedy = "Use the name that stands in the certificate; an address or alias will not do."
-        elif failed.verify_code in _CA_CODES:
+        elif code in _CA_CODES:
             message = "the server's TLS certificate is signed by a CA that this machine does not trust"
             remedy = "Ask IT for the CA certificate (a private CA or an inspecting proxy) and set ca_file to it."
         else:
-            message = f"the server's TLS certificate is not acceptable ({failed.verify_message})"
+            message = f"the server's TLS certificate is not acceptable ({text})"
             remedy = "Ask the system's owner to look at the certificate."
         return _stays(UnreachableError(f"{where}: {message}.", remedy=remedy))
     failed = _find(errors, ssl.SSLError)
