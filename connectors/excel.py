@@ -10,7 +10,7 @@ import glob as globbing
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
@@ -86,7 +86,8 @@ class _Pending:
     misfits: list[Misfit] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     rows: int = 0
-    raw: int = 0
+    left_out: int = 0
+    """Blank and totals rows since the last page."""
 
 
 class ExcelConnector(Connector):
@@ -338,8 +339,7 @@ class ExcelConnector(Connector):
         schema = pa.schema([pa.field(c.name, c.type) for c in wanted])
         done = skip
         pending = _Pending(observations=list(known.observations))
-        started = time.perf_counter()
-        calls = 1
+        started, calls = time.perf_counter(), 1
         for region in known.regions:
             if region.book.changed():
                 raise FileError(
@@ -347,7 +347,7 @@ class ExcelConnector(Connector):
                     remedy="Run again, or read a copy that nobody works in.",
                 )
             for batch in rows_of(region):
-                pending.raw += len(batch.rows) + batch.left_out
+                pending.left_out += batch.left_out
                 pending.observations.extend(batch.observations)
                 if skip >= len(batch.rows):
                     skip -= len(batch.rows)
@@ -357,16 +357,15 @@ class ExcelConnector(Connector):
                 self._add(pending, region, batch, wanted, schema)
                 while pending.rows >= size:
                     page, pending = _take(pending, size, schema)
-                    done += page.num_rows
-                    yield self._page(page, pending, done, started, calls)
-                    pending = _Pending(pending.batches, pending.misfits, [], pending.rows, 0)
+                    done += page.batch.num_rows
+                    yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
                     started, calls = time.perf_counter(), 0
             if len(known.regions) > 1:
                 region.book.release()
-        if pending.rows or pending.raw or calls:
-            page, pending = _take(pending, pending.rows, schema)
-            done += page.num_rows
-            yield self._page(page, pending, done, started, calls)
+        if pending.rows or pending.left_out or calls:
+            page, _ = _take(pending, pending.rows, schema)
+            done += page.batch.num_rows
+            yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
 
     def _add(self, pending: _Pending, region: Region, batch: Batch, wanted: list[Column], schema: pa.Schema) -> None:
         import pyarrow as pa
@@ -390,22 +389,6 @@ class ExcelConnector(Connector):
             pending.batches.append(pa.RecordBatch.from_arrays(ready, schema=schema))
         pending.rows += count
         self.session.meter.count(rows=count)
-
-    def _page(self, batch: pa.RecordBatch, pending: _Pending, done: int, started: float, calls: int) -> Page:
-        misfits = tuple(m for m in pending.misfits if m.row < 0)
-        kept = tuple(Misfit(m.row + batch.num_rows, m.column, m.raw, m.reason) for m in misfits)
-        pending.misfits = [m for m in pending.misfits if m.row >= 0]
-        raw = pending.raw - pending.rows
-        return Page(
-            batch,
-            (),
-            time.perf_counter() - started,
-            calls,
-            kept,
-            str(done),
-            tuple(pending.observations),
-            raw if raw != batch.num_rows else None,
-        )
 
     # --- Loadable --------------------------------------------------------------------------------------------
 
@@ -533,15 +516,15 @@ def _origin_columns(found: list[Region], profiles: dict[str, Profile]) -> list[C
     return out
 
 
-def _take(pending: _Pending, size: int, schema: pa.Schema) -> tuple[pa.RecordBatch, _Pending]:
-    """Cut a page of `size` rows off; misfits of the page get rows below 0 (counted back from its end)."""
+def _take(pending: _Pending, size: int, schema: pa.Schema) -> tuple[Page, _Pending]:
+    """The first `size` rows as a page, and what is left."""
     import pyarrow as pa
 
-    if not pending.batches:
-        return pa.RecordBatch.from_pylist([], schema=schema), pending
     table = pa.Table.from_batches(pending.batches, schema=schema)
-    page = table.slice(0, size).combine_chunks().to_batches()
-    rest = table.slice(size).to_batches()
-    batch = page[0] if page else pa.RecordBatch.from_pylist([], schema=schema)
-    misfits = [Misfit(m.row - size, m.column, m.raw, m.reason) for m in pending.misfits]
-    return batch, _Pending(rest, misfits, pending.observations, pending.rows - size, pending.raw)
+    first = table.slice(0, size).combine_chunks().to_batches()
+    batch = first[0] if first else pa.RecordBatch.from_pylist([], schema=schema)
+    raw = size + pending.left_out if pending.left_out else None
+    own = tuple(m for m in pending.misfits if m.row < size)
+    page = Page(batch, (), 0.0, 0, own, None, tuple(pending.observations), raw)
+    later = [Misfit(m.row - size, m.column, m.raw, m.reason) for m in pending.misfits if m.row >= size]
+    return page, _Pending(table.slice(size).to_batches(), later, [], pending.rows - size)
