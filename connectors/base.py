@@ -29,6 +29,7 @@ __all__ = [
     "DriverText",
     "Files",
     "Incremental",
+    "Indexed",
     "Limit",
     "Loadable",
     "Misfit",
@@ -409,6 +410,15 @@ class Incremental(Protocol):
 
     def changes(self, object: str, since: str, *, columns: Sequence[str] | None = None) -> Iterator[Page]:
         """Pages of records changed at or after `since` (ISO 8601 with zone), ties included."""
+        ...
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """The system says by which columns it finds rows quickly."""
+
+    def indexes(self, object: str) -> Sequence[tuple[str, ...]] | None:
+        """Columns of each index, the primary key's included; None where it does not say."""
         ...
 
 

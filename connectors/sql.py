@@ -852,6 +852,19 @@ class SqlConnector(Connector):
         where = f"({f}) AND {condition}" if (f := filter_of(object)) else condition
         return self.read(ObjectRef(str(object), where), columns=columns)
 
+    # --- facet Indexed -------------------------------------------------------------------------------------------
+
+    def indexes(self, object: str) -> Sequence[tuple[str, ...]]:
+        schema, table = self._place(object)
+
+        def question(inspector: Any) -> list[tuple[str, ...]]:
+            found = [tuple(i["column_names"]) for i in inspector.get_indexes(table, schema=schema)]
+            found += [tuple(u["column_names"]) for u in inspector.get_unique_constraints(table, schema=schema)]
+            keys = tuple(inspector.get_pk_constraint(table, schema=schema).get("constrained_columns") or ())
+            return list(dict.fromkeys([*([keys] if keys else []), *found]))
+
+        return self._inspect(question, f"indexes of {object}")
+
     # --- facet DriverText ----------------------------------------------------------------------------------------
 
     def driver_text(

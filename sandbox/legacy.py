@@ -127,8 +127,6 @@ class Legacy:
         _quality("Order", "Order.net_amount.logicalTypeOptions.minimum", "negative_amount", "returns booked as orders"),
         _quality("Order", "order_status_known", "unknown_status", "a status code of the old system"),
         _quality("Order", "Order.due_date.required", "missing_due_date", "no due date"),
-        Defect("legacy.Order", "schema", "schema.key", note="no primary key"),
-        Defect("legacy.Order", "completeness", "completeness.read_twice", note="the duplicate order numbers"),
         Defect("legacy.Order", "legacy", "legacy.no_primary_key"),
         Defect("legacy.Order", "legacy", "legacy.watermark_not_indexed", note="updated_at has no index"),
         Defect("legacy.Order", "legacy", "legacy.sentinel_dates", count=PLANTED["sentinel_due_date"]),
