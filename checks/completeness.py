@@ -29,6 +29,8 @@ CUT_CODES = frozenset(
     {"rows_cut", "rows_hidden", "rows_limited", "row_security", "row_level_security", "sharing_limited"}
 )
 """Observations with one of these codes, or with `cuts_rows` true in their data, say that this user sees less."""
+UNSTABLE_CODES = frozenset({"unstable_paging", "page_overlap"})
+"""Observations that say that the pages of this read were not cut by key."""
 TAIL_ROWS = 2_000
 SAMPLES = 5
 
@@ -103,6 +105,16 @@ class CompletenessCheck:
             "Read changes with 'at or after' the last value and drop what is known by key; 'after' loses ties.",
         ),
         Code(
+            "completeness.unstable_pages",
+            Severity.WARN,
+            "Page by key where the system can compare keys; else read at a quiet hour and compare with the count.",
+        ),
+        Code(
+            "completeness.noticed",
+            Severity.INFO,
+            "Read what the connector saw while it paged; nothing was judged.",
+        ),
+        Code(
             "completeness.incremental_blind",
             Severity.WARN,
             "Fill the change column for every row, by default and by trigger, or read this object in full.",
@@ -124,6 +136,7 @@ class CompletenessCheck:
             if expected is not None and landing.rows != expected:
                 findings.append(_expected(point, expected, landing.rows))
             findings += _incremental(point, database, landing, context, steady=before == after)
+            findings += _noticed(point, landing)
         yield from findings
         yield Measurement(
             "completeness",
@@ -166,6 +179,25 @@ def _cut(evidence: Evidence, landing: Landing) -> str | None:
         if observation.code in CUT_CODES or observation.data.get("cuts_rows") is True:
             return observation.message
     return None
+
+
+def _noticed(point: IntegrationPoint, landing: Landing) -> Iterator[Finding]:
+    """What the connector saw while it paged, each kind once; what cuts rows is answered as inconclusive instead."""
+    told: set[str] = set()
+    for observation in landing.observations:
+        if observation.code in told or observation.code in CUT_CODES or observation.data.get("cuts_rows") is True:
+            continue
+        told.add(observation.code)
+        unstable = observation.code in UNSTABLE_CODES
+        yield Finding(
+            "completeness.unstable_pages" if unstable else "completeness.noticed",
+            f"{point.id}: {observation.message}",
+            observed=observation.code,
+            evidence=dict(observation.data),
+            business_effect="A row that others change meanwhile may be missing from lists and sums."
+            if unstable
+            else "",
+        )
 
 
 def _systems_own(evidence: Evidence, landing: Landing) -> bool:

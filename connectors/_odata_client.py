@@ -13,7 +13,7 @@ from weighbridge.connectors._odata_presets import Preset
 from weighbridge.connectors._odata_protocol import V2, V4, CsrfRequired, Protocol, Rates, classify
 from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors._web_auth import Login, LoginOptions
-from weighbridge.connectors.errors import ConnectorError, MissingObjectError, ProtocolError
+from weighbridge.connectors.errors import ConnectorError, MissingObjectError, ProtocolError, RejectedError
 from weighbridge.connectors.http import Answer, HttpClient
 from weighbridge.connectors.session import Session
 
@@ -167,7 +167,13 @@ class ODataClient:
         headers = {**target.protocol.headers, "Content-Type": target.protocol.content_type}
         if etag:
             headers["If-Match"] = etag
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        try:
+            data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise RejectedError(
+                f"{target.name}: a text holds half a character ({error.reason}), which no UTF-8 can carry.",
+                remedy="Correct the text where it is made; it was cut in the middle of a character.",
+            ) from None
         for attempt in (1, 2):
             token = self.csrf_token.get(target.service)
             if token:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,22 +179,24 @@ class OdooConnector(Connector):
     def _sight(self, model: str) -> tuple[Observation, ...]:
         """Whether record rules may cut rows for this user: count and read are then cut alike."""
         domain = [["model_id.model", "=", model]]
+        fields = ["name", "domain_force"]
         try:
-            rules = self._call("ir.rule", "search_read", domain=domain, fields=["name"], _operation="discover")
+            rules = self._call("ir.rule", "search_read", domain=domain, fields=fields, _operation="discover")
         except (AccessError, MissingObjectError, RejectedError):
             text = (
-                "record rules may hide rows from this user, who may not read them. Count and read are cut alike: "
-                "declare weighbridge.expected_rows to be sure."
+                f"record rules of {model} may hide rows from this user, who may not read them. Count and read are cut "
+                "alike: declare weighbridge.expected_rows to be sure."
             )
-            return (Observation("rows_may_be_hidden", text, {"model": model, "rules": None}),)
-        names = [str(rule.get("name")) for rule in rules]
+            return (Observation("rows_may_be_hidden", text, {"model": model, "rules": None, "cuts_rows": True}),)
+        # A rule about companies alone is answered by the companies that the probe names.
+        names = [str(rule.get("name")) for rule in rules if not _about_companies(str(rule.get("domain_force") or ""))]
         if not names:
             return ()
         text = (
             f"record rules of {model} may hide rows from this user: {', '.join(names[:5])}. "
             "Declare weighbridge.expected_rows to be sure."
         )
-        return (Observation("rows_may_be_hidden", text, {"model": model, "rules": names}),)
+        return (Observation("rows_may_be_hidden", text, {"model": model, "rules": names, "cuts_rows": True}),)
 
     def count(self, object: str) -> Count:
         value = self._call(
@@ -425,6 +428,11 @@ class OdooConnector(Connector):
     def _unlink(self, model: str, number: int) -> WriteOutcome:
         self._call(model, "unlink", [[number]], _operation="delete", _idempotent=False)
         return WriteOutcome(True, id=number, created=False)
+
+
+def _about_companies(domain: str) -> bool:
+    named = set(re.findall(r"\(\s*['\"]([\w.]+)['\"]\s*,", domain))
+    return bool(named) and all("company" in name for name in named)
 
 
 def _outcome(call: Callable[[], WriteOutcome]) -> WriteOutcome:

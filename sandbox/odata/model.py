@@ -206,6 +206,7 @@ def _integer(kind: str, value: Any) -> int:
 def _string(declared: Field, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not text")
+    value.encode()  # half a surrogate pair cannot be stored
     if declared.max_length is not None and len(value) > declared.max_length:
         raise ValueError(f"longer than {declared.max_length}")
     return value
