@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from weighbridge.checks.base import Demand, Spread
 from weighbridge.checks.forecast.userload import DECLARED_FACTOR
@@ -34,7 +34,7 @@ def spread_of(values: Sequence[float]) -> Spread:
 
 def measure(
     point: IntegrationPoint, keys: Sequence[Key], connect: Callable[[Session | None], Connector], session: Session,
-    scale: Scale, *, now: Callable[[], datetime], pilot: Mapping[str, float] | None = None,
+    scale: Scale, *, now: Callable[[], datetime], pilot: Mapping[str, Any] | None = None,
 ) -> Demand:  # fmt: skip
     """Run every operation of the mix a few times under a meter of its own and say what a user costs.
 
@@ -109,7 +109,7 @@ def _run(
 
 
 def _per_user(
-    scale: Scale, per_operation: Mapping[str, Mapping[str, Spread]], pilot: Mapping[str, float] | None
+    scale: Scale, per_operation: Mapping[str, Mapping[str, Spread]], pilot: Mapping[str, Any] | None
 ) -> tuple[Spread | None, Literal["measured", "declared"]]:
     """Wire calls of one user in an average hour, and whether measured or declared."""
     if pilot and pilot.get("mean"):
@@ -120,6 +120,11 @@ def _per_user(
         ), "measured"  # fmt: skip
     if scale.calls_per_user_hour is None:
         return None, "declared"
+    if pilot and pilot.get("calls_per_action"):
+        # how often a user acts is declared, what an action costs is measured
+        action = pilot["calls_per_action"]
+        mean, low, high = (scale.calls_per_user_hour * float(action[k]) for k in ("mean", "low", "high"))
+        return Spread(0, mean, min(low, mean / DECLARED_FACTOR), mean, max(high, mean * DECLARED_FACTOR)), "declared"
     wire = sum(
         share * (per_operation[name]["calls"].mean if name in per_operation else 1.0)
         for name, share in scale.shares.items()

@@ -315,9 +315,14 @@ class PointEvidence:
     def demand(self) -> Demand:
         def make() -> Demand:
             from weighbridge.checks.demand import measure
+            from weighbridge.traffic import kept
 
-            session = self._store.systems.system(self._point.system).session()
-            return measure(self._point, self.keys, self.connect, session, self._point.scale, now=self._store.now)
+            systems = self._store.systems
+            session = systems.system(self._point.system).session()
+            pilot = kept(systems.project.data_folder, self._point.system)
+            return measure(
+                self._point, self.keys, self.connect, session, self._point.scale, now=self._store.now, pilot=pilot
+            )
 
         return self._once("demand", make)
 

@@ -120,7 +120,9 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     rounds = largest / max(1.0, rates[largest] * mean_alone)
     saturated = stretch >= 1.6 and rounds >= 1.8 and distorted is None and (not rises or rounds >= 2.2)
     if not saturated:
-        proven = min(rates[largest], _proven_rate(clean, largest))
+        proven = max(
+            min(rates[largest], _proven_rate(clean, largest)), _slots_shown(clean, largest, ordered) / mean_alone
+        )
         reason = distorted or (
             f"a burst of {largest} did not fill the system: its calls took {stretch:.1f} times as long as a single one"
         )
@@ -157,6 +159,18 @@ def _stretch(bursts: Sequence[Burst], size: int, alone: float) -> float:
 def _proven_rate(bursts: Sequence[Burst], size: int) -> float:
     """Calls over the whole time of the burst, first to last: work that was really done."""
     return median([len(b.succeeded) / max(e for _, e in b.succeeded) for b in bursts if b.size == size])
+
+
+def _slots_shown(bursts: Sequence[Burst], size: int, unloaded: Sequence[float]) -> float:
+    """Slots that must be there for a burst's slow calls to be no slower than they were: at least this many."""
+    alone = unloaded[int(0.9 * (len(unloaded) - 1))]
+    seen = []
+    for burst in bursts:
+        if burst.size == size:
+            latencies = sorted(end - start for start, end in burst.succeeded)
+            seen.append(latencies[int(0.95 * (len(latencies) - 1))])
+    slower = max(1.0, median(seen) / alone) if seen and alone > 0 else float("inf")
+    return 0.85 * size / slower
 
 
 def _client_bound(burst: Burst, rate: float) -> str | None:

@@ -11,7 +11,7 @@ from weighbridge.checks.forecast.burst import Capacity
 from weighbridge.checks.forecast.queueing import Station, crossing, users_at_blocking
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import Transfer
-from weighbridge.checks.forecast.weigh import Weighed, level_broke
+from weighbridge.checks.forecast.weigh import Weighed, level_broke, level_held
 
 __all__ = ["Setting", "load_forecasts", "proven_users"]
 
@@ -71,7 +71,7 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
     for level in seen.levels:
         if level_broke(level, seen.policy):
             break
-        if level.calls < 10:
+        if not level_held(level, seen.policy):
             continue
         if seen.policy.think_s <= seen.policy.ramp_think_s:
             if level.think_s == seen.policy.ramp_think_s:
@@ -180,8 +180,9 @@ def _crossed_in_ramp(seen: Weighed) -> tuple[float, float] | None:
         if broke is not None and broke is seen.levels[0]:
             return 0.0, 1.0
         return None
-    good = max((lv.users for lv in seen.levels if lv.users < broke.users), default=0)
-    return float(good), float(broke.users)
+    held = max((lv.users for lv in seen.levels if lv.users < broke.users and level_held(lv, policy)), default=0)
+    # a short level bears what a long one would not: its users are a low end only less a tenth
+    return 0.9 * held, float(broke.users)
 
 
 def _station_inputs(station: Station, think: float, objective: float, users: float) -> dict[str, Any]:
@@ -211,10 +212,13 @@ def _from_burst(
         if low > high:
             low, high = crossed
         mid, trust = min(max(mid, low), high), "measured"
-    return _number(seen, setting, Range(low, mid, high), trust, inputs)
+    return _number(seen, setting, Range(low, mid, high), trust, inputs, capacity.stations)
 
 
-def _number(seen: Weighed, setting: Setting, users: Range, trust: Trust, inputs: dict[str, Any]) -> Forecast:
+def _number(
+    seen: Weighed, setting: Setting, users: Range, trust: Trust, inputs: dict[str, Any],
+    stations: tuple[Station, ...] = (),
+) -> Forecast:  # fmt: skip
     factor = setting.capacity.factor
     model = "closed_queue"
     if setting.growth.high > 1.05:
@@ -224,13 +228,34 @@ def _number(seen: Weighed, setting: Setting, users: Range, trust: Trust, inputs:
         if trust == "measured":
             trust = "extrapolated"
     inputs["capacity_factor"] = round(factor.mid, 3)
-    users = Range(users.low * factor.low, users.mid * factor.mid, users.high * factor.high)
+    users = _carried(users, factor, stations, seen)
     return Forecast(
         limit="latency_objective", users=round(users.mid, 1), low=round(users.low, 1), high=round(users.high, 1),
         at_least=round(users.low, 1),
         trust=_doubt(trust, seen, users.low), model=model, inputs=inputs,
         reason=setting.unproven_rows or setting.growth_reason, **_common(seen, setting, setting.capacity),
     )  # fmt: skip
+
+
+def _carried(users: Range, factor: Range, stations: tuple[Station, ...], seen: Weighed) -> Range:
+    """The users with `factor` times the capacity: it may be slots or speed that differ, and few slots queue worse."""
+    plain = Range(users.low * factor.low, users.mid * factor.mid, users.high * factor.high)
+    if factor == Range.exact(1.0) or not stations or users.mid <= 0:
+        return plain
+    policy, station = seen.policy, stations[0]
+    base = crossing(station, policy.think_s, policy.objective_s) or 1.0
+
+    def ends(f: float) -> list[float]:
+        slots = max(1, round(station.slots * f))
+        held = station.service_s * slots / (station.slots * f)
+        fewer = Station(slots, held, station.delay_s, station.cv)
+        slower = Station(station.slots, station.service_s / f, station.delay_s, station.cv)
+        return [crossing(s, policy.think_s, policy.objective_s) / base for s in (fewer, slower)]
+
+    low, mid, high = ends(factor.low), ends(factor.mid), ends(factor.high)
+    return Range(
+        min(plain.low, users.low * min(low)), users.mid * sum(mid) / 2, max(plain.high, users.high * max(high))
+    )
 
 
 # --- ceilings that refused ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
 
-__all__ = ["Exhausted", "Policy", "Weighed", "analyse", "level_broke", "measure", "planned"]
+__all__ = ["Exhausted", "Policy", "Weighed", "analyse", "level_broke", "level_held", "measure", "planned"]
 
 REPEATS = 4
 SMALLEST_BURST = 32
@@ -158,6 +158,12 @@ def level_broke(level: Level, policy: Policy) -> str | None:
     return None
 
 
+def level_held(level: Level, policy: Policy) -> bool:
+    """Whether this level proves anything: enough calls, in time, and no more errors than are borne."""
+    good = level.calls - level.failed
+    return good >= 10 and level.failed <= policy.error_objective * level.calls and level.p95_s <= policy.objective_s
+
+
 def _ramp(drive: Drive, policy: Policy, seen: Weighed) -> None:
     steps = _steps(policy)
     calls_left = int(policy.calls * (SHARE_FOR_RAMP if policy.max_burst >= 8 else 0.95))
@@ -252,11 +258,11 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
         level = drive.flat_out(users, 0.8, min(left, 450))
         seen.flat.append(level)
         left -= level.sent
-        refused = level.failed >= 3 and level.error_share > 0.02
-        if refused and len(seen.flat) > 1 and seen.flat[-2].failed >= 3:
+        if level.failed >= 3 and level.error_share > 0.02:
+            # once more, now that what was saved up is spent, with hardly more calls than can pass
+            just = max(2, min(users, round(1.6 * level.throughput * seen.alone_s) + 1))
+            seen.flat.append(drive.flat_out(just, 0.9, max(1, min(left, 900))))
             return
-        if refused:
-            continue  # once more, now that what was saved up is spent
         if users >= most:
             return
         users = min(most, users * 2)
