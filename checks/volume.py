@@ -139,7 +139,7 @@ class VolumeCheck:
             flat = Growth(total, 0.0, 0.3, growth.rows, growth.pages, growth.page_rows, growth.sizes, growth.exponent)
             return flat, "growth with the offset was not seen again in a second read"
         if second.square and growth.pages < 3:
-            return second, f"read again in pages of {page_rows}"
+            return self._again(point, context, second)  # one slope alone may be noise: read once more to confirm it
         if second.square:
             return growth, f"read again in pages of {page_rows}"
         # small pages cost more a row than the system's own: keep the full read's rate, take the sizes of the fine one
