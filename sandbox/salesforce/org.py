@@ -453,8 +453,8 @@ class Lens:
                     break
         if not by_id:
             for path, down, nulls_first in reversed(query.order):
-                getter, _ = self.field_of(store.type, path)
-                found.sort(key=soql.sort_key(getter, nulls_last=nulls_first == down), reverse=down)
+                getter, definition = self.field_of(store.type, path)
+                found.sort(key=soql.sort_key(getter, definition, nulls_last=nulls_first == down), reverse=down)
         if not query.aggregated:
             end = None if query.limit is None else query.offset + query.limit
             found = found[query.offset : end]

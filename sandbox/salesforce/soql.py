@@ -332,15 +332,25 @@ def compile_where(node: Any, sobject: SObject, org: Resolver) -> Test:
     if definition.type in ("textarea", "base64"):
         raise ApiError(400, "INVALID_FIELD", f"field '{node[1]}' can not be filtered in a query call")
     if kind == "in":
-        wanted = {_folded(_typed(v, definition)) for v in node[2]}
+        fold = _fold(definition)
+        wanted = {fold(_typed(v, definition)) for v in node[2]}
         if node[3]:
-            return lambda r: _folded(getter(r)) not in wanted
-        return lambda r: _folded(getter(r)) in wanted
+            return lambda r: fold(getter(r)) not in wanted
+        return lambda r: fold(getter(r)) in wanted
     return _compare(getter, definition, node[2], node[3])
 
 
 def _folded(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) and len(value) != 18 else value
+    return value.lower() if isinstance(value, str) else value
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _fold(definition: Field) -> Callable[[Any], Any]:
+    """Text compares without regard to case, ids with it."""
+    return _as_is if definition.type in ("id", "reference") else _folded
 
 
 def _typed(literal: Literal, definition: Field) -> Any:
@@ -381,11 +391,12 @@ def _compare(getter: Callable[[dict[str, Any]], Any], definition: Field, op: str
         pattern = "".join({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in str(value or ""))
         like = re.compile(pattern, re.IGNORECASE | re.DOTALL)
         return lambda r: isinstance(v := getter(r), str) and like.fullmatch(v) is not None
-    folded = _folded(value)
+    fold = _fold(definition)
+    folded = fold(value)
     if op == "=":
-        return lambda r: _folded(getter(r)) == folded
+        return lambda r: fold(getter(r)) == folded
     if op == "!=":
-        return lambda r: _folded(getter(r)) != folded
+        return lambda r: fold(getter(r)) != folded
     order: dict[str, Callable[[Any], bool]] = {
         "<": lambda v: v < value,
         "<=": lambda v: v <= value,
@@ -411,14 +422,18 @@ def _in_range(getter: Callable[[dict[str, Any]], Any], definition: Field, op: st
     return lambda r: (v := getter(r)) is not None and test(v)
 
 
-def sort_key(getter: Callable[[dict[str, Any]], Any], *, nulls_last: bool) -> Callable[[dict[str, Any]], Any]:
+def sort_key(
+    getter: Callable[[dict[str, Any]], Any], definition: Field, *, nulls_last: bool
+) -> Callable[[dict[str, Any]], Any]:
     """A key for `list.sort` in which nulls stand where the query wants them."""
+
+    fold = _fold(definition)
 
     def key(record: dict[str, Any]) -> Any:
         value = getter(record)
         if value is None:
             return (1 if nulls_last else -1, 0)
-        return (0, _folded(value))
+        return (0, fold(value))
 
     return key
 
