@@ -47,6 +47,7 @@ class TestODataV4(ConnectorConformance):
         return "Numbers"
 
 
+@pytest.mark.slow
 class TestODataV4ByLinks(ConnectorConformance):
     @pytest.fixture
     def make_connector(self, odata: Server) -> Make:
@@ -86,5 +87,6 @@ class TestOdooJsonRpc(ConnectorConformance):
         return "sale.order"
 
 
+@pytest.mark.slow
 class TestOdooJson2(TestOdooJsonRpc):
     options: dict[str, Any] = {"api_key": "admin-key-0123456789"}  # noqa: RUF012 - not changed
