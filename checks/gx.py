@@ -128,10 +128,10 @@ class _Meets(BatchExpectation):
         if hasattr(observed, "as_tuple"):
             observed = float(observed)
         value = tuple(self.value) if isinstance(self.value, list) else self.value
-        return {
-            "success": meets(self.operator, observed, value),
-            "result": {"observed_value": observed, "unexpected_count": number, "element_count": total},
-        }
+        result = {"observed_value": observed, "element_count": total}
+        if isinstance(number, int):
+            result["unexpected_count"] = number
+        return {"success": meets(self.operator, observed, value), "result": result}
 
 
 class ExpectFailingRowsToMeet(_Meets):
@@ -177,7 +177,7 @@ def duckdb_engine_of(workspace: Workspace) -> sa.Engine:
 
     engine = sa.create_engine(
         "duckdb:///:memory:",
-        creator=lambda: duckdb_engine.ConnectionWrapper(workspace.raw.cursor()),
+        creator=lambda: duckdb_engine.ConnectionWrapper(workspace.cursor()),
         poolclass=sa.pool.StaticPool,
     )
     fetch_before_close(engine)

@@ -159,7 +159,16 @@ def _plan(
     *,
     empty: bool,
 ) -> list[Planned]:
-    columns = {view: landing.keys or landing.columns for view, landing in targets.items()}
+    columns: dict[str, Sequence[str]] = {}
+    for rule in rules:
+        if rule.kind == "relationship":
+            relationship = rule.arguments["relationship"]
+            landing = targets.get(target_view(relationship))
+            if landing is not None:
+                wanted = len(relationship.target_columns)
+                columns[target_view(relationship)] = (
+                    landing.keys if len(landing.keys) == wanted else landing.columns[:wanted]
+                )
     planned = []
     for plan in compile_suite(rules, workspace.source, targets=workspace.target_types, target_columns=columns):
         rule = plan.rule

@@ -73,6 +73,7 @@ class Workspace:
         self._memory = memory
         self._attached: dict[Path, str] = {}
         self._raw: duckdb.DuckDBPyConnection | None = None
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
         self.source: Source
         self.target_types: dict[str, dict[str, Type]] = {}
 
@@ -104,6 +105,9 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         if self._raw is not None:
+            for cursor in self._cursors:
+                cursor.close()
+            self._cursors.clear()
             self._raw.close()
             self._raw = None
 
@@ -111,6 +115,12 @@ class Workspace:
     def raw(self) -> duckdb.DuckDBPyConnection:
         assert self._raw is not None, "the workspace is open only inside its with block"  # noqa: S101
         return self._raw
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A further connection to the same database, stopped by `limited` too."""
+        made = self.raw.cursor()
+        self._cursors.append(made)
+        return made
 
     def _table(self, landing: Landing) -> str:
         path = landing.database.resolve()
@@ -160,13 +170,25 @@ class Workspace:
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
         """Interrupt what runs inside after `seconds`; it then raises DuckDB's InterruptException."""
-        timer = threading.Timer(seconds, self.raw.interrupt)
-        timer.daemon = True
-        timer.start()
+        done = threading.Event()
+
+        def watch() -> None:
+            # Again and again: what is interrupted between two statements would run the next one without an end.
+            if not done.wait(seconds):
+                while not done.wait(0.1):
+                    self._interrupt()
+
+        watcher = threading.Thread(target=watch, name="rule time limit", daemon=True)
+        watcher.start()
         try:
             yield
         finally:
-            timer.cancel()
+            done.set()
+            watcher.join()
+
+    def _interrupt(self) -> None:
+        for connection in (self.raw, *self._cursors):
+            connection.interrupt()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.raw.execute(query).fetchall()

@@ -22,7 +22,13 @@ MAX_ERRORS = 300
 @cache
 def _schema() -> dict[str, Any]:
     text = resources.files("open_data_contract_standard").joinpath("schema.json").read_text(encoding="utf-8")
-    return json.loads(text)
+    schema = json.loads(text)
+    # The published conditions read "if logicalType is map, map is required"; a property without a logicalType meets
+    # every such `if` by default, and would be refused though the standard leaves logicalType open.
+    for branch in schema["$defs"]["SchemaBaseProperty"]["allOf"]:
+        if "if" in branch:
+            branch["if"] = {"allOf": [branch["if"], {"required": ["logicalType"]}]}
+    return schema
 
 
 @cache

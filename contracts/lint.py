@@ -22,7 +22,7 @@ SLA_NAMES = (
     "availability", "throughput", "errorRate", "retention", "frequency", "latency", "freshness", "timeToDetect",
     "timeToNotify", "timeToRepair", "endOfSupport", "endOfLife", "generalAvailability",
 )  # fmt: skip
-CUSTOM_NAMES = ("filter", "closed", "writes", "expected_rows")
+CUSTOM_NAMES = ("filter", "closed", "writes", "expected_rows", "write_key", "write_values", "key_skew")
 STRING_FORMATS = ("password", "byte", "binary", "email", "uuid", "uri", "hostname", "ipv4", "ipv6")
 MAX_PROPERTIES = 10_000
 MAX_PATTERN = 4_000
@@ -263,7 +263,7 @@ class _Lint:
 
             try:
                 ZoneInfo(zone)
-            except (ValueError, OSError):
+            except (KeyError, ValueError, OSError):
                 self.say((*path, "defaultTimezone"), f"the time zone '{zone:.60}' is not known")
                 return
         found: dict[str, Any] = {}
