@@ -177,6 +177,16 @@ def test_a_waived_finding_is_no_blocker_and_names_who_waived_it(report: Report) 
     assert page.count('class="blocker') == 1
 
 
+def test_failing_data_do_not_hide_where_the_load_breaks(report: Report) -> None:
+    point = replace(report.points[0], safe_users=0.0)
+    verdict = replace(report.verdict, safe_users=0.0)
+    page = " ".join(Page(html.render(replace(report, points=[point], verdict=verdict))).words)
+    words = " ".join(page.split())
+    assert "once the data are mended: about 180" in words
+    assert "data fail today" in words
+    assert "180 [165, 195]" in words
+
+
 def test_the_big_page_stays_small(big_report: Report) -> None:
     assert len(html.render(big_report).encode()) < 5_000_000
 
@@ -209,7 +219,7 @@ def test_the_day_ends_at_what_the_day_costs(report: Report) -> None:
     ends = [float(m[1]) for m in re.finditer(r'class="day [a-z-]+" points="[^"]*,([0-9.]+)"', chart)]
     ordinary = 500 * 41.667 * 8 + 60_000
     plot = charts._Plot(24, max(150_000, 500 * 41.667 * 8 * 2.5 + 60_000) * 1.1)
-    assert ends[0] == pytest.approx(plot.y(ordinary), abs=0.1)
+    assert ends[-1] == pytest.approx(plot.y(ordinary), abs=0.1)
     assert len(ends) == 3
 
 

@@ -15,7 +15,7 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from rich.console import Console
 
 from weighbridge.report import escape, junit, md, view, xlsx
-from weighbridge.report.model import CheckReport, Report
+from weighbridge.report.model import CheckReport, PointReport, Report
 from weighbridge.report.terminal import print_summary, summary
 from weighbridge.report.writers import write_reports
 
@@ -59,6 +59,22 @@ def test_blockers_come_limiting_point_first_and_breaks_before_unknowns(report: R
         ("unknown", "finance.Ledger", "schema"),
     ]
     assert found[0].owner == "revenue-ops@example.com"
+
+
+def test_what_points_of_a_system_share_is_told_once(report: Report) -> None:
+    point = report.points[0]
+    limits = next(c for c in point.checks if c.check == "limits")
+    shared = {**limits.findings[0], "message": "daily_calls is spent at about 180 users"}
+
+    def with_limits(name: str) -> PointReport:
+        row = {**shared, "message": f"{name}: {shared['message']}"}
+        return replace(point, id=name, checks=[replace(limits, findings=[row])])
+
+    both = replace(report, points=[with_limits("crm.Account"), with_limits("crm.Contact")])
+    (group,) = view.groups(both)
+    assert (group.title, group.also, group.more) == (shared["message"], ("crm.Contact",), 0)
+    assert "also crm.Contact" in summary(both)
+    assert [len(view.groups(report)), view.groups(report)[1].more] == [4, 0]
 
 
 def test_a_waived_or_skipped_check_blocks_nothing(report: Report) -> None:

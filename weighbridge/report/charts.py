@@ -45,9 +45,8 @@ def bar(point: PointReport, row: Mapping[str, Any] | None, *, target: int, headr
         return max(0.0, min(1000.0, 1000.0 * users / end))
 
     parts = [_rect(0, 0, 1000, 26, "track")]
-    if point.safe_users == 0:
-        parts.append(_rect(0, 0, 1000, 26, "nothing"))
-    elif row is not None and row["users"] is not None:
+    data = point.safe_users == 0
+    if row is not None and row["users"] is not None:
         low = row["low"] if row["low"] is not None else row["users"]
         high = row["high"] if row["high"] is not None else row["users"]
         parts.append(_rect(0, 5, x(low), 16, "proven"))
@@ -61,7 +60,11 @@ def bar(point: PointReport, row: Mapping[str, Any] | None, *, target: int, headr
         parts.append(_rect(0, 5, 1000, 16, "hatched"))
     parts.append(_rect(x(target * headroom) - 0.6, 0, 1.2, 26, "headroom"))
     parts.append(_rect(x(target) - 1.2, 0, 2.4, 26, "target"))
-    words = "fails at any number of users" if point.safe_users == 0 else f"reached at {users_words(row)} users"
+    if data:
+        parts.append(_rect(0, 0, 9, 26, "nothing"))
+    words = f"limit reached at {users_words(row)} users"
+    if data:
+        words = f"its data fail at any number of users; {words}"
     label = f"{point.id}: {words}; target {target}"
     return _svg(parts, "0 0 1000 26", label, "bar", stretch=True)
 
@@ -156,9 +159,12 @@ def day_chart(point: PointReport, row: Mapping[str, Any], *, users: int) -> Mark
     parts.append(plot.across(cap, "goal", f"limit {number(cap)}"))
     if reserve:
         parts.append(plot.across(cap * (1 - reserve), "soft", f"less {reserve:.0%} reserve", below=True))
-    for name, css, line in lines:
+    heights: list[float] = []
+    for name, css, line in sorted(lines, key=lambda item: -item[2][-1][1]):
         parts.append(plot.line(line, f"day {css}"))
-        x, y = plot.x(24), plot.y(line[-1][1])
+        # highest line first, each name at least a line of text below the one before
+        x, y = plot.x(24), max([plot.y(line[-1][1]), *(h + 14 for h in heights)])
+        heights.append(y)
         parts.append(f'<text class="end {css}" x="{x - 4:.1f}" y="{y - 6:.1f}" text-anchor="end">{escape(name)}</text>')
     when = row.get("when") or {}
     for key, css in (("ordinary", "day-ordinary"), ("month_end", "day-month-end")):

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -37,18 +36,10 @@ GLYPHS = {"pass": "\u2713", "warn": "!", "break": "\u2715", "unknown": "?", "ski
 WORDS = {"pass": "pass", "warn": "warn", "break": "break", "unknown": "unknown", "skipped": "skipped"}
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """Blockers of one point, check and kind, told once."""
-
-    first: view.Blocker
-    more: int
-
-
 def render(report: Report) -> str:
     """The report as one HTML page."""
     script = _asset("report.js").replace("/*FORMULAS*/", javascript())
-    cards = _cards(report)
+    cards = view.groups(report)
     return _template().render(
         report=report,
         run=report.run,
@@ -63,6 +54,7 @@ def render(report: Report) -> str:
         first=[(p, f, charts.bar(p, f, target=report.target.production_users, headroom=report.target.headroom))
                for p, f in view.first_breaks(report)],
         remedies=_remedies(report),
+        load_ceiling=_load_ceiling(report),
         axis_end=charts.axis_end(report.target.production_users),
         ticks=charts.axis_ticks(charts.axis_end(report.target.production_users)),
         columns=view.columns(report),
@@ -129,14 +121,10 @@ def _data_block(body: Any) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _cards(report: Report) -> list[Card]:
-    def key(b: view.Blocker) -> tuple[str, str, str]:
-        return b.kind, b.point, b.check
-
-    found: dict[tuple[str, str, str], list[view.Blocker]] = {}
-    for blocker in view.blockers(report):
-        found.setdefault(key(blocker), []).append(blocker)
-    return [Card(group[0], len(group) - 1) for group in found.values()]
+def _load_ceiling(report: Report) -> float | None:
+    """Where the load alone would break the first point, for a report whose data fail at any number of users."""
+    known = [f["users"] for p in report.points for f in p.forecast if f["users"] is not None and f["users"] > 1]
+    return min(known) if report.verdict.safe_users == 0 and known else None
 
 
 def _remedies(report: Report) -> list[dict[str, Any]]:

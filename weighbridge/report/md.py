@@ -7,12 +7,13 @@ from weighbridge.report.model import CheckReport, PointReport, Report
 from weighbridge.report.view import (
     STATUS_WORDS,
     blockers,
+    ceiling_words,
     columns,
     first_breaks,
+    groups,
     moment,
     number,
     rung_words,
-    users_words,
     worst_first,
 )
 
@@ -59,11 +60,14 @@ def _blockers(report: Report) -> list[str]:
     if not found:
         return []
     lines = [f"### What stands in the way ({len(found)})", ""]
-    for number_, b in enumerate(found[:SHOWN], 1):
+    told = groups(report)
+    for number_, group in enumerate(told[:SHOWN], 1):
+        b = group.first
         kind = "BREAK" if b.kind == "break" else "unknown"
-        lines.append(
-            f"{number_}. **{kind}** {markdown_code(b.point)} {markdown_code(b.code)}: {markdown(b.cause, limit=400)}"
-        )
+        also = "".join(f", {markdown_code(p)}" for p in group.also[:5])
+        more = f" (and {group.more} more of this check)" if group.more else ""
+        place = f"{markdown_code(b.point)}{also} {markdown_code(b.code)}"
+        lines.append(f"{number_}. **{kind}** {place}: {markdown(group.title, limit=400)}{more}")
         if b.effect:
             lines.append(f"   - effect: {markdown(b.effect, limit=300)}")
         if b.remedy:
@@ -71,8 +75,8 @@ def _blockers(report: Report) -> list[str]:
             lines.append(f"   - fix: {markdown(b.remedy, limit=300)}{owner}")
         if b.retest:
             lines.append(f"   - retest: {markdown_code(b.retest)}")
-    if len(found) > SHOWN:
-        lines.append(f"\n... and {len(found) - SHOWN} more.")
+    if len(told) > SHOWN:
+        lines.append(f"\n... and {len(told) - SHOWN} more.")
     return [*lines, ""]
 
 
@@ -87,7 +91,7 @@ def _matrix(report: Report) -> list[str]:
     ]
     for point in worst_first(report):
         by_name = {c.check: c for c in point.checks}
-        users = "0 (data)" if point.safe_users == 0 else users_words(deciding[point.id])
+        users = ceiling_words(point, deciding[point.id])
         cells = [markdown_code(point.id), _status(point), markdown(users), *(_cell(by_name.get(n)) for n in names)]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]

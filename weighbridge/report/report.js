@@ -45,6 +45,8 @@ if (typeof document !== "undefined") {
   const data = JSON.parse(document.getElementById("what-if-data").textContent);
   const $ = (id) => document.getElementById(id);
   const show = (n) => Math.round(n).toLocaleString("en-US");
+  const users = (n) => `${show(n)} ${Math.round(n) === 1 ? "user" : "users"}`;
+  const interval = (r) => (r.low === null || r.high === null || show(r.low) === show(r.high) ? "" : ` [${show(r.low)}, ${show(r.high)}]`);
 
   const openTo = () => {
     const goal = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -116,8 +118,7 @@ if (typeof document !== "undefined") {
         const status = first.high !== null && first.high < w.users ? "BREAKS" : low >= w.users * data.headroom ? "READY" : "AT_RISK";
         answer.className = `answer ${status}`;
         const words = { BREAKS: `would break before ${show(w.users)} users`, AT_RISK: `comes too near to ${show(w.users)} users`, READY: `is the first limit, and clears ${show(w.users)} users with headroom` };
-        answer.textContent = `${first.point} ${words[status]}: ${first.limit.replaceAll("_", " ")} is reached at about ${show(first.users)} users` +
-          (first.low === null || first.high === null ? "." : ` [${show(first.low)}, ${show(first.high)}].`) +
+        answer.textContent = `${first.point} ${words[status]}: ${first.limit.replaceAll("_", " ")} is reached at about ${users(first.users)}${interval(first)}.` +
           (broken.length ? ` Data that fail today (${broken.slice(0, 3).join(", ")}${broken.length > 3 ? ", ..." : ""}) fail at any number of users.` : "");
       }
       const rows = [];
@@ -128,7 +129,7 @@ if (typeof document !== "undefined") {
       rows.sort((a, b) => a[3].users - b[3].users);
       table.replaceChildren(...rows.slice(0, 8).map(([id, limit, before, r]) => {
         const tr = document.createElement("tr");
-        const cells = [id, limit, show(before), show(r.users) + (r.low === null || r.high === null ? "" : ` [${show(r.low)}, ${show(r.high)}]`)];
+        const cells = [id, limit, show(before), show(r.users) + interval(r)];
         cells.forEach((text, i) => { const td = document.createElement("td"); td.textContent = text; if (i > 1) td.className = "n"; tr.append(td); });
         return tr;
       }));

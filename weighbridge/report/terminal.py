@@ -14,14 +14,15 @@ from weighbridge.report.escape import one_line
 from weighbridge.report.model import CheckReport, PointReport, Report
 from weighbridge.report.view import (
     STATUS_WORDS,
-    Blocker,
+    Group,
     blockers,
+    ceiling_words,
     columns,
     first_breaks,
+    groups,
     moment,
     number,
     rung_words,
-    users_words,
     worst_first,
 )
 
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_summary", "summary"]
 
-SHOWN_BLOCKERS = 4
+SHOWN_BLOCKERS = 3
 SHOWN_POINTS = 12
+ENGINEER = 190
+"""Characters of the verdict in figures; the report has it whole."""
 _STYLES = {
     "READY": "bold green",
     "HOLDS": "bold green",
@@ -98,9 +101,9 @@ def print_summary(
     if quiet:
         return
     if verdict.engineer:
-        say((verdict.engineer, "dim"))
+        say((one_line(verdict.engineer, limit=ENGINEER), "dim"))
     out.print()
-    _blockers(blockers(report), say)
+    _blockers(groups(report), len(blockers(report)), say)
     _points(report, out, encoding)
     left_out = len(report.not_tested)
     if left_out or report.waivers:
@@ -117,21 +120,22 @@ def _keep_ends(text: str, encoding: str) -> str:
     )
 
 
-def _blockers(found: list[Blocker], say: Callable[..., None]) -> None:
+def _blockers(found: list[Group], count: int, say: Callable[..., None]) -> None:
     if not found:
         return
-    say((f"What stands in the way ({len(found)})", "bold"))
-    for blocker in found[:SHOWN_BLOCKERS]:
+    say((f"What stands in the way ({count})", "bold"))
+    for group in found[:SHOWN_BLOCKERS]:
+        blocker = group.first
         style = "bold red" if blocker.kind == "break" else "magenta"
         word = "BREAK " if blocker.kind == "break" else "? "
-        say(
-            (f"  {word}", style),
-            (f"{blocker.point} {blocker.check}: ", "bold"),
-            (one_line(blocker.cause, limit=220), ""),
-        )
+        more = [f"{group.more} more of this check"] if group.more else []
+        more += [f"also {', '.join(group.also[:3])}"] if group.also else []
+        tail = f" ({'; '.join(more)})" if more else ""
+        where = (f"{blocker.point} {blocker.check}: ", "bold")
+        say((word, style), where, (one_line(group.title, limit=200), ""), (tail, "dim"), indent=2)
         if blocker.remedy:
             who = f" ({blocker.owner})" if blocker.owner else ""
-            say(("fix: ", "dim"), (one_line(blocker.remedy, limit=160) + who, ""), indent=4)
+            say(("fix: ", "dim"), (one_line(blocker.remedy, limit=110) + who, ""), indent=4)
         if blocker.retest:
             say(("retest: ", "dim"), (blocker.retest, ""), indent=4)
     if len(found) > SHOWN_BLOCKERS:
@@ -161,7 +165,7 @@ def _points(report: Report, out: Console, encoding: str) -> None:
     for point in ordered[:SHOWN_POINTS]:
         by_name = {c.check: c for c in point.checks}
         cells = [_cell(by_name.get(n)) for n in names] if wide else [_counts(point)]
-        users = "0 (data)" if point.safe_users == 0 else users_words(deciding[point.id])
+        users = ceiling_words(point, deciding[point.id])
         row = [
             Text(one_line(point.id, encoding=encoding)),
             Text(STATUS_WORDS.get(point.status, point.status), style=_STYLES.get(point.status, "")),

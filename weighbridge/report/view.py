@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,13 @@ from weighbridge.report.model import CheckReport, PointReport, Report
 __all__ = [
     "STATUS_WORDS",
     "Blocker",
+    "Group",
     "blockers",
+    "ceiling_words",
     "columns",
     "duration",
     "first_breaks",
+    "groups",
     "moment",
     "number",
     "rung_words",
@@ -54,6 +57,19 @@ _CHECK_ORDER = (
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Blockers that are told as one: of one point and check, or one shared cause of several points of a system."""
+
+    first: Blocker
+    title: str
+    """The cause without the point's name, which stands beside it."""
+    more: int
+    """Further blockers of the same point and check."""
+    also: tuple[str, ...] = ()
+    """Other points with the very same cause."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blocker:
     """One thing that keeps a point from being ready: a finding that breaks, or a check that could not look."""
 
@@ -87,6 +103,33 @@ def blockers(report: Report, *, warnings: bool = False) -> list[Blocker]:
         return kinds[b.kind], b.point != limiting, users, _natural(b.point), b.check
 
     return sorted(found, key=key)
+
+
+def groups(report: Report) -> list[Group]:
+    """The blockers, told once for each point and check, and once for a cause that several points of a system share."""
+    found: dict[tuple[str, str, str], list[Blocker]] = {}
+    for blocker in blockers(report):
+        found.setdefault((blocker.kind, blocker.point, blocker.check), []).append(blocker)
+    systems = {p.id: p.system for p in report.points}
+    merged: dict[tuple[str, ...], Group] = {}
+    for members in found.values():
+        first = members[0]
+        title = _without(first.point, first.cause)
+        # Only a cause that says nothing of the point itself is one cause of several.
+        key = (first.kind, systems[first.point], first.code, title, "" if len(members) == 1 else first.point)
+        held = merged.get(key)
+        if held is None:
+            merged[key] = Group(first, title, len(members) - 1)
+        else:
+            merged[key] = replace(held, also=(*held.also, first.point))
+    return list(merged.values())
+
+
+def _without(point: str, cause: str) -> str:
+    for mark in (": ", "."):
+        if cause.startswith(point + mark):
+            return cause[len(point) + len(mark) :]
+    return cause
 
 
 def _of_check(point: PointReport, check: CheckReport, owner: str, warnings: bool) -> Iterable[Blocker]:
@@ -146,10 +189,8 @@ def first_breaks(report: Report) -> list[tuple[PointReport, dict[str, Any] | Non
     def key(item: tuple[PointReport, dict[str, Any] | None]) -> tuple[Any, ...]:
         point, row = item
         name = _natural(point.id)
-        if point.safe_users == 0:
-            return 0, 0.0, name
         if row is None:
-            return 2, 0.0, name
+            return (0 if point.safe_users == 0 else 2), 0.0, name
         known = row["users"] if row["users"] is not None else row["at_least"]
         return (1, known, name) if known is not None else (2, 0.0, name)
 
@@ -191,13 +232,25 @@ def users_words(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "unknown"
     if row["users"] is not None:
-        interval = (
-            "" if row["low"] is None or row["high"] is None else f" [{number(row['low'])}, {number(row['high'])}]"
-        )
-        return number(row["users"]) + interval
+        return number(row["users"]) + _interval(row)
     if row["at_least"] is not None:
         return f"at least {number(row['at_least'])}"
     return "unknown"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    """` [165, 195]`; nothing where it is no interval."""
+    low, high = row.get("low"), row.get("high")
+    if low is None or high is None or number(low) == number(high):
+        return ""
+    return f" [{number(low)}, {number(high)}]"
+
+
+def ceiling_words(point: PointReport, row: Mapping[str, Any] | None) -> str:
+    """Where the point breaks; a point whose data fail says so first, then where its load would break it."""
+    if point.safe_users != 0:
+        return users_words(row)
+    return "data" if row is None or users_words(row) == "unknown" else f"data; {users_words(row)}"
 
 
 def value(item: Any) -> str:
@@ -207,7 +260,7 @@ def value(item: Any) -> str:
     if isinstance(item, (int, float)):
         return number(item)
     if isinstance(item, Mapping):
-        return ", ".join(f"{k} {value(v)}" for k, v in item.items())
+        return ", ".join(f"{k} {value(v)}" for k, v in item.items() if v is not None)
     if isinstance(item, (list, tuple)):
         return ", ".join(value(v) for v in item)
     return str(item)
