@@ -6,6 +6,7 @@ nothing here hands out a grid without the scan that says where those are.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -14,11 +15,12 @@ from typing import Any
 
 from weighbridge.connectors._workbook_cells import COLUMNS, SheetScan, column_letters, scan_sheet
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, open_package
-from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, read_parts, styles_of
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, read_parts, shared_part, styles_of
 from weighbridge.connectors.errors import FileError
 
 __all__ = ["Book", "Grid", "lock_owner"]
 
+_ENGINE = {".xlsx": "xml", ".xlsm": "xml", ".xltx": "xml", ".xltm": "xml", ".xlsb": "binary", ".xls": "records"}
 MAX_GRID = 48_000_000
 """Cells of the smallest rectangle around all values: calamine holds it whole, at 24 to 32 bytes a cell."""
 SPARSE_GRID = 8_000_000
@@ -174,9 +176,13 @@ class Book:
     def _calamine(self, name: str) -> Any:
         import python_calamine
 
+        self._verify()
         try:
-            if self.package.data is not None:
-                book = python_calamine.CalamineWorkbook.from_filelike(self.package.stream())
+            # calamine goes by the name where it has one, and names lie
+            misnamed = _ENGINE.get(self.path.suffix.lower()) != _ENGINE[f".{self.format}"]
+            if self.package.data is not None or misnamed:
+                with self.package.stream() as source:
+                    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(source.read()))
             else:
                 book = python_calamine.CalamineWorkbook.from_path(str(self.path))
             sheet = book.get_sheet_by_name(name)
@@ -194,6 +200,16 @@ class Book:
             code="malformed",
             remedy="Open it in Excel, let it repair the file and save it under a new name.",
         ) from None
+
+    def _verify(self) -> None:
+        """Inflate the parts that calamine reads and no scan has: a size that lies or a document type ends here."""
+        if self.format in {"xlsx", "xlsm"}:
+            part = shared_part(self.package, self.parts.workbook)
+            for _ in self.package.chunks(part) if part else ():
+                pass
+        elif self.format == "xlsb" and self.package.has("xl/sharedStrings.bin"):
+            for _ in self.package.raw("xl/sharedStrings.bin"):
+                pass
 
     # --- addresses -------------------------------------------------------------------------------------------
 

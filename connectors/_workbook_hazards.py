@@ -245,7 +245,7 @@ def _upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
         )
         report.add("external_links", len(links), links, text)
     if connections:
-        shown = [_masked(c) for c in connections]
+        shown = [c[:200] for c in connections]
         text = (
             f"{len(shown)} data connection(s) feed this workbook: {', '.join(shown[:3])}. What is "
             "read is as old as their last refresh."
@@ -278,7 +278,7 @@ def _connections(package: Package, part: str) -> list[str]:
             continue
         source = next((c.get("connection") or c.get("url") or c.get("sourceFile") for c in node), None)
         name = node.get("name") or "connection"
-        out.append(f"{name} ({_masked(source)})" if source else name)
+        out.append(f"{name}: {_masked(source)}" if source else name)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,10 +186,14 @@ def read_macros(data: bytes, name: str) -> Macros:
         return Macros(digest=digest, problem=f"the macro project has {len(data):,} bytes.")
     logging.getLogger("olevba").setLevel(logging.CRITICAL)
     try:
-        from oletools.olevba import VBA_Parser
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it uses names that its own parser library has deprecated
+            from oletools.olevba import VBA_Parser
 
         parser = VBA_Parser(name, data=data)
         try:
+            if parser.type == "Text":  # it takes whatever it does not know for the source of a macro
+                return Macros(digest=digest, problem="its project is no macro project at all.")
             sources = [
                 (str(module), _as_text(code)) for _, _, module, code in parser.extract_macros() if code is not None
             ]

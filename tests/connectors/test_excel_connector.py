@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import subprocess
 import sys
 from decimal import Decimal
@@ -339,12 +340,15 @@ def test_a_legacy_xls_is_read_with_its_errors_and_uncalculated_formulas() -> Non
 def test_an_encrypted_workbook_opens_with_its_password_only(tmp_path: Path) -> None:
     from msoffcrypto.format.ooxml import OOXMLFile
 
-    plain = made(tmp_path, SheetPlan("Data", [HEADER, *ROWS]))
+    # below 4,096 bytes the library's own encryption is broken
+    plain = made(tmp_path, SheetPlan("Data", [HEADER, *([n, f"C-{n:06d}", n / 7, None] for n in range(300))]))
     locked = tmp_path / "locked.xlsx"
-    with plain.open("rb") as source, locked.open("wb") as target:
+    target = io.BytesIO()
+    with plain.open("rb") as source:
         OOXMLFile(source).encrypt("correct horse", target)
+    locked.write_bytes(target.getvalue())
     rows, _ = read(locked, "Data", password="correct horse")
-    assert len(rows) == 12
+    assert len(rows) == 300
     for options in ({}, {"password": "canary-4711"}):
         with pytest.raises(FileError, match="encrypted") as caught:
             ExcelConnector({"path": locked, **options}).open()
@@ -407,10 +411,10 @@ def test_two_hundred_thousand_rows_stay_below_300_mb(tmp_path: Path) -> None:
         for r in range(1, 200_001):
             sheet.write_row(r, 0, [r, f"C-{r % 5000:06d}", r / 7, r % 100, "open", f"note {r}", r * 2, "x", 1, 2, 3, 4])
     program = (
-        "import resource, sys; from weighbridge.connectors.excel import ExcelConnector\n"
+        "import sys; from weighbridge.connectors.excel import ExcelConnector\n"
         "with ExcelConnector({'path': sys.argv[1]}) as c:\n"
         "    print(sum(p.batch.num_rows for p in c.read('Data')))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True, timeout=120
