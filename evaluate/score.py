@@ -104,6 +104,21 @@ def answer(case: Case, drive=None, *, burst: bool = True) -> Answer:
     return _fold(case, forecasts, seen.calls)
 
 
+def usl_alone(case: Case) -> Answer:
+    """What the Universal Scalability Law says of the same ramp, taken at its word give or take 15 %."""
+    policy = Policy(
+        think_s=case.think_s, objective_s=case.objective_s, error_objective=case.error_objective,
+        max_users=case.ramp_to, max_burst=0, needed_per_s=float("inf"), seconds=30.0,
+    )  # fmt: skip
+    seen = measure(Simulation(case.staging, case.seed), policy)
+    if seen.usl is None:
+        # it sees no limit at all: taken at its word, that is a yes
+        return Answer("READY", None, None, None, 0.0, seen.calls)
+    low, high = seen.usl * 0.85, seen.usl * 1.15
+    verdict = "BREAKS" if high < case.target else "READY" if low >= case.target * HEADROOM else "AT_RISK"
+    return Answer(verdict, seen.usl, low, high, low, seen.calls, "usl")
+
+
 def _quota(case: Case, permissions: Permissions) -> list[Forecast]:
     cpuh = case.quota["calls_per_user_hour"]
     # demand is a measured sample, a tenth off on either side as often as not

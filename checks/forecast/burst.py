@@ -15,7 +15,7 @@ from weighbridge.checks.forecast.plan import Burst, Level
 from weighbridge.checks.forecast.queueing import Station
 from weighbridge.checks.forecast.ranges import Range
 
-__all__ = ["Bucket", "Capacity", "bucket_of", "capacity_of", "ceiling_of", "drain_rate", "overlap"]
+__all__ = ["Bucket", "Capacity", "bucket_of", "capacity_of", "ceiling_of", "drain_rate", "late_rate", "overlap"]
 
 RISES = 1.15
 """A drain rate that grows by more than this when the burst doubles has not reached the capacity."""
@@ -118,7 +118,7 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     # the release; and a larger burst does not drain faster
     # a burst must hold at least two rounds of the slots that its drain rate implies, or it saw the release only
     rounds = largest / max(1.0, rates[largest] * mean_alone)
-    saturated = stretch >= 1.6 and rounds >= 1.8 and distorted is None and (not rises or rounds >= 2.2)
+    saturated = stretch >= 1.6 and rounds >= 1.5 and distorted is None and (not rises or rounds >= 2.2)
     if not saturated:
         proven = max(
             min(rates[largest], _proven_rate(clean, largest)), _slots_shown(clean, largest, ordered) / mean_alone
@@ -130,13 +130,13 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
             Range(proven * 0.8, proven, float("inf")), False, _widest(proven * 0.8, mean_alone, cv), "not reached",
             reason, rates,
         )  # fmt: skip
-    chosen = [s for s in sizes if s / max(1.0, rates[s] * mean_alone) >= 1.8 and rates[s] >= rates[largest] / RISES]
+    chosen = [s for s in sizes if s / max(1.0, rates[s] * mean_alone) >= 1.5 and rates[s] >= rates[largest] / RISES]
     chosen = [largest] if collapses else (chosen or [largest])
     values = [v for s in chosen for v in by_size[s]]
     weights = [s for s in chosen for _ in by_size[s]]
     rate = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
     error = _relative_error(values, weights, rate)
-    half = max(0.05, 2 * error)
+    half = max(0.05, 2 * error) + (0.05 if rounds < 2 else 0.0)
     stations, kind = _fit([b for b in clean if b.size in chosen], rate, mean_alone, cv)
     # the last round of a burst leaves slots idle, which makes the drain look slow: the fit knows how slow
     rate *= stations[0].capacity / rate
@@ -281,6 +281,25 @@ def _short(bursts: Sequence[Burst]) -> bool:
     return all(max(s for s, _, _ in b.calls) < min(e for _, e in b.succeeded) for b in bursts)
 
 
+def late_rate(bursts: Sequence[Burst]) -> float | None:
+    """Calls a second let through after others were refused and before any had ended; None where there are hardly any.
+
+    A cap is full until somebody leaves; a bucket fills all the time.
+    """
+    count, seconds, partly = 0, 0.0, 0
+    for burst in bursts:
+        if not burst.refused or not burst.succeeded:
+            continue
+        partly += 1
+        refused = sorted(start for start, _, _ in burst.refused)
+        since = refused[len(refused) // 10]
+        until = min(*(end for _, end in burst.succeeded), max(start for start, _, _ in burst.calls))
+        if until > since:
+            count += sum(1 for start, _ in burst.succeeded if since < start <= until)
+            seconds += until - since
+    return count / seconds if partly and count >= 2 * partly and count >= 4 and seconds > 0 else None
+
+
 def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level]) -> Bucket | None:
     """A token bucket, when flat-out levels of fewer users than the burst let through are refused; None otherwise.
 
@@ -295,7 +314,7 @@ def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level]) -> Bucket | None:
     size = max((len(b.succeeded) for b in partly), default=0)
     passed = refusing.calls - refusing.failed
     rate = refusing.throughput
-    if passed < 8 or rate <= 0:
+    if passed < 20 or rate <= 0 or refusing.calls < 40:
         return Bucket(float(size), None)
     half = max(0.05, 1.5 / passed + 0.5 / passed**0.5)
     return Bucket(float(size), Range.around(rate, min(0.5, half)))

@@ -164,6 +164,9 @@ def _latency(seen: Weighed, setting: Setting, void: str | None) -> Forecast:
         floor = crossing(capacity.stations[0], policy.think_s, policy.objective_s)
         bound = max(bound, floor * 0.85)
         reason = capacity.reason
+    for level in seen.flat:
+        if not level.failed and level.calls >= 30 and level.p95_high_s <= policy.objective_s:
+            bound = max(bound, 0.9 * level.throughput * (policy.think_s + level.mean_s))
     bound *= setting.capacity.factor.low / max(1.0, setting.growth.high)
     return refuse(f"not predictable from this probe: {reason}", round(bound, 1) if bound else None, nxt)
 

@@ -5,10 +5,12 @@ It drives whatever implements `Drive`: a load engine in front of a real system, 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from weighbridge.checks.forecast.burst import Bucket, Capacity, bucket_of, capacity_of, ceiling_of
+from weighbridge.checks.forecast.burst import Bucket, Capacity, bucket_of, capacity_of, ceiling_of, late_rate
 from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
@@ -18,6 +20,8 @@ __all__ = ["Exhausted", "Policy", "Weighed", "analyse", "level_broke", "level_he
 REPEATS = 4
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
+FOR_RATE = 450
+"""Calls kept for the level that measures a bucket's rate."""
 
 
 class Exhausted(Exception):
@@ -98,7 +102,18 @@ class Weighed:
         if before is None or after is None or after.calls - after.failed < 5 or before.calls - before.failed < 5:
             return None
         grown = after.p50_s / before.p50_s if before.p50_s > 0 else 1.0
-        return grown if grown > 1.5 and after.p50_s - before.p50_s > 0.005 else None
+        slower = grown > 1.5 and after.p50_s - before.p50_s > 0.005
+        return grown if slower and _ranks_above(after.latencies, before.latencies) > SURE else None
+
+
+SURE = 2.6
+
+
+def _ranks_above(these: Sequence[float], those: Sequence[float]) -> float:
+    """Standard errors by which `these` rank above `those` (Mann and Whitney): medians of few calls differ by chance."""
+    n, m = len(these), len(those)
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in these for b in those)
+    return (wins - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
 
 
 def planned(policy: Policy) -> list[dict[str, float | int | str]]:
@@ -253,15 +268,19 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
     """
     through = median(len(b.succeeded) for b in seen.bursts if b.refused)
     most = max(1, int(0.7 * through))
+    late = late_rate(seen.bursts)
+    if late is not None:
+        # calls were let through after others had been refused and before any had ended: that is no cap
+        most = max(most, round(2 * late * seen.alone_s) + 2)
     users = max(1, min(most, round(100 * seen.alone_s)))
-    while left > 60:
-        level = drive.flat_out(users, 0.8, min(left, 450))
+    while left > FOR_RATE + 60:
+        level = drive.flat_out(users, 0.8, min(left - FOR_RATE, 300))
         seen.flat.append(level)
         left -= level.sent
         if level.failed >= 3 and level.error_share > 0.02:
             # once more, now that what was saved up is spent, with hardly more calls than can pass
             just = max(2, min(users, round(1.6 * level.throughput * seen.alone_s) + 1))
-            seen.flat.append(drive.flat_out(just, 0.9, max(1, min(left, 900))))
+            seen.flat.append(drive.flat_out(just, 0.9, max(1, min(left, FOR_RATE + 200))))
             return
         if users >= most:
             return

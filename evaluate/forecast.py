@@ -1,0 +1,191 @@
+"""`python -m evaluate.forecast`: weigh the forecast itself and write docs/evaluation.md.
+
+Simulated cases with `--share` of their counts, really run ones with `--real`; results of the real ones are kept as
+lines of JSON (`--kept FILE`), so that a long run can be gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evaluate.cases import RANGES, Case, cases
+from evaluate.score import HEADROOM, Answer, Scored, answer, case_truth, usl_alone
+
+OUT = Path(__file__).resolve().parent.parent / "docs" / "evaluation.md"
+
+
+def simulated(case: Case) -> tuple[Case, float, Answer, Answer, Answer]:
+    """(case, truth, with what is permitted, without bursts, the scalability law alone)."""
+    real = case_truth(case)
+    return case, real, answer(case), answer(case, burst=False), usl_alone(case)
+
+
+def really(real: Any) -> dict[str, Any] | None:
+    """One real case, as plain data; None where the truth was not found within the users tried."""
+    from evaluate.real import Client, real_truth
+    from weighbridge.sandbox.queue_server import QueueServer
+
+    with QueueServer(**real.staging) as server, Client(server.port) as client:
+        given = answer(real.case, client.drive(real.case))
+    users, found = real_truth(real)
+    return {"number": real.case.number, "truth": users, "found": found, "answer": asdict(given)}
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+HEAD = (
+    "| cases | n | number given | truth inside | within 10 % | median error | READY | false READY | false BREAKS "
+    "| bound holds |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole} ({part / whole:.0%})" if whole else "-"
+
+
+def row(name: str, scored: Sequence[Scored]) -> str:
+    given = [s for s in scored if s.given]
+    refused = [s for s in scored if not s.given and s.answer.at_least > 0]
+    errors = [s.error for s in given]
+    cells = [
+        name,
+        str(len(scored)),
+        _share(len(given), len(scored)),
+        _share(sum(s.covered for s in given), len(given)),
+        _share(sum(e <= 0.10 for e in errors), len(given)),
+        f"{statistics.median(errors):.1%}" if errors else "-",
+        str(sum(s.answer.verdict == "READY" for s in scored)),
+        f"**{sum(s.false_ready for s in scored)}**",
+        str(sum(s.false_breaks for s in scored)),
+        _share(sum(s.bound_holds for s in refused), len(refused)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def tables(title: str, scored: Sequence[Scored]) -> Iterable[str]:
+    yield f"\n### {title}\n\n{HEAD}"
+    groups = {
+        "burst rung, staging like production, identifiable": [
+            s for s in scored if s.case.rung == 3 and not s.case.unlike and s.case.identifiable
+        ],
+        "burst rung, staging unlike, factor declared, identifiable": [
+            s for s in scored if s.case.rung == 3 and s.case.unlike and s.case.factor and s.case.identifiable
+        ],
+        "burst rung, staging unlike, nothing declared": [
+            s for s in scored if s.case.rung == 3 and s.case.unlike and not s.case.factor
+        ],
+        "burst rung, unidentifiable": [s for s in scored if s.case.rung == 3 and not s.case.identifiable],
+        "ramp rung (no burst permitted)": [s for s in scored if s.case.rung == 2],
+        "all": list(scored),
+    }
+    for name, members in groups.items():
+        if members:
+            yield row(name, members)
+    yield f"\n{HEAD}"
+    for kind in dict.fromkeys(s.case.kind for s in scored):
+        yield row(kind, [s for s in scored if s.case.kind == kind])
+
+
+def write(out: Path, blocks: Sequence[str]) -> None:
+    out.write_text("\n".join(blocks) + "\n", encoding="utf-8")
+
+
+INTRO = """\
+# How good the forecast is
+
+Written by `tox -e evaluate` (`python -m evaluate.forecast`). Every case is a system whose breaking point is known: a
+pool, a lock, a token bucket, a concurrency cap, a pool behind a bucket, a table scan, a daily quota, and two kinds that
+no permitted probe can see (a bucket larger than all bursts, a pool larger than the burst). The product's own code
+probes it as staging, with ramps that end at 10, 20 or 40 users and bursts of at most 64 or 128, and answers for 200 to 500
+users with a headroom of {headroom:g}. The ranges stand in `evaluate/ranges.toml`; constants were looked at with other
+seeds than the one below.
+
+- **number given**: the point's first ceiling is stated in users, and no refused ceiling could come before it.
+- **truth inside**: of those, the truth lies between low and high. **within 10 %**: the middle is that near.
+- **false READY**: the point breaks below its target and READY was said. **false BREAKS**: the other way round.
+- **bound holds**: of the refusals with a lower bound, those whose truth is not below it.
+"""
+
+
+REALLY = """\
+Queue servers in processes of their own; the truth was found by really running the users in threads (6 s a level), on a
+machine of two cores that others used at the same time. Where no break was found among 1,200 users, that number stands
+as the truth."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="evaluate.forecast", description=__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="share of the simulated cases")
+    parser.add_argument("--real", type=int, default=0, help="real cases to run now (about 40 s each)")
+    parser.add_argument("--kept", type=Path, help="lines of JSON with real cases already run")
+    parser.add_argument("--seed", type=int, default=RANGES["seeds"]["evaluation"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=OUT)
+    asked = parser.parse_args(arguments)
+    started = time.monotonic()
+    blocks = [INTRO.format(headroom=HEADROOM), f"Seed {asked.seed}."]
+    everything: list[Scored] = []
+    if asked.share > 0:
+        everything = _simulated(asked, blocks)
+    everything += _real(asked, blocks)
+    false_ready = sum(s.false_ready for s in everything)
+    blocks.append(f"\nFalse READY in all of these: **{false_ready} of {len(everything)}**.")
+    write(asked.out, blocks)
+    print(f"{asked.out} written after {time.monotonic() - started:.0f} s; false READY: {false_ready}")
+    return 1 if false_ready else 0
+
+
+def _simulated(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
+    found = []
+    todo = list(cases(asked.seed, share=asked.share))
+    with ProcessPoolExecutor(asked.workers) as pool:
+        for number, result in enumerate(pool.map(simulated, todo, chunksize=4), 1):
+            found.append(result)
+            if number % 50 == 0:
+                print(f"{number} of {len(todo)} simulated", file=sys.stderr, flush=True)
+    permitted = [Scored(c, t, a) for c, t, a, _, _ in found]
+    blocks += [f"\n## Simulated: {len(found)} cases", *tables("With what is permitted", permitted)]
+    could = [f for f in found if f[0].rung == 3]
+    blocks += tables("The same cases without the burst probe (those that permit one)",
+                     [Scored(c, t, a) for c, t, _, a, _ in could])  # fmt: skip
+    blocks += tables("The Universal Scalability Law alone", [Scored(c, t, a) for c, t, _, _, a in found])
+    return permitted
+
+
+def _real(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
+    from evaluate.real import real_cases
+
+    by_number = {r.case.number: r for r in real_cases(asked.seed)}
+    results: dict[int, dict[str, Any]] = {}
+    if asked.kept and asked.kept.exists():
+        for line in asked.kept.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            results[entry["number"]] = entry
+    todo = [by_number[n] for n in sorted(by_number) if n not in results][: asked.real]
+    with ProcessPoolExecutor(asked.workers) as pool:
+        for result in pool.map(really, todo):
+            if result is None:
+                continue
+            results[result["number"]] = result
+            print(f"real case {result['number']}: truth {result['truth']:.0f}", file=sys.stderr, flush=True)
+            if asked.kept:
+                with asked.kept.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(result) + "\n")
+    scored = [Scored(by_number[n].case, r["truth"], Answer(**r["answer"])) for n, r in sorted(results.items())]
+    if scored:
+        blocks.append(f"\n## Really run: {len(scored)} cases\n\n{REALLY}")
+        blocks += tables("With what is permitted", scored)
+    return scored
+
+
+if __name__ == "__main__":
+    sys.exit(main())
