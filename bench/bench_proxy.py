@@ -13,6 +13,7 @@ import socket
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from weighbridge.connectors.session import Endpoint
@@ -87,13 +88,13 @@ def p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[18] * 1000
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--reads", type=int, default=8)
     parser.add_argument("--megabytes", type=int, default=64)
     parser.add_argument("--tcp", action="store_true", help="as plain TCP, as in front of a database")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     server = context.Process(target=serve, args=(theirs, options.megabytes * 1_000_000), daemon=True)
@@ -118,4 +119,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,7 @@ SHORTEST_S, LONGEST_S = 0.5, 3.0
 SLEPT_S = 0.01
 """Longest pause really slept; what was asked for is noted in full."""
 SETTLE_S = 1.0
+REST_S = 6.0
 PAGES = 3
 ROWS = 600
 
@@ -113,8 +114,8 @@ class Trials:
 
     @property
     def hang_after(self) -> float:
-        """Seconds after which a read is taken to hang: every attempt of two reads timed out, and some."""
-        return 2 * POLICY.attempts * self.patience + 3
+        """Seconds after which a read is taken to hang: beyond its deadline, and every attempt of two reads timed out."""
+        return max(2 * POLICY.attempts * self.patience, POLICY.deadline + self.patience) + 3
 
     def route(self, endpoint: Endpoint) -> Endpoint:
         line = self.lines.get((endpoint.host, endpoint.port))
@@ -141,6 +142,10 @@ class Trials:
     def clear(self) -> None:
         for line in self.lines.values():
             line.clear()
+
+    def rest(self) -> None:
+        """Leave the system alone for as long as a rate limit's window usually is."""
+        time.sleep(REST_S)
 
     def entries(self) -> list[Mapping[str, Any]]:
         return sorted((e for line in self.lines.values() for e in line.journal()), key=lambda e: e["at"])

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 __all__ = ["Journal", "path_template"]
 
-KEPT = 200_000
+KEPT = 50_000
 _IN_BRACKETS = re.compile(r"\([^)]*\)")
 _NUMBER = re.compile(r"^\d+$")
 _UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)

@@ -50,6 +50,8 @@ PAGE = 40
 
 class ShopHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: Nagle and delayed acknowledgement would cost 40 ms each
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         shop = self.server.shop
