@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from weighbridge.checks._resilience_cells import Shape
@@ -91,16 +93,48 @@ class Pauses:
 
 @contextmanager
 def opened(context: Context, connector: Connector) -> Iterator[Trials]:
-    """A fault line in front of each endpoint of the connector, for the length of the block."""
+    """A fault line in front of each endpoint of the connector, for the length of the block.
+
+    TLS is ended in between where the connector can be told whom to trust (its option `ca_file`), which takes one more
+    login; else it passes through untouched, and only the faults below HTTP can be tried.
+    """
     faults = context.faults
     if faults is None:
         raise Inconclusive("no fault proxy is at hand, so no fault could be tried.", remedy="Run through weighbridge.")
+    ends = list(dict.fromkeys(connector.endpoints()))
     with ExitStack() as stack:
-        lines = {
-            (end.host, end.port): stack.enter_context(faults.between(end))
-            for end in dict.fromkeys(connector.endpoints())
-        }
-        yield Trials(context, lines)
+        trusting = _trusting(context, connector, stack) if any(end.tls for end in ends) else None
+        if trusting is not None:
+            proxy, options = trusting
+            with ExitStack() as attempt:
+                trials = Trials(context, _lines(proxy, ends, attempt))
+                twin = type(connector)(options, context.session.fork(route=trials.route))
+                try:
+                    twin.open()
+                    twin.probe()
+                except ConnectorError:
+                    twin.close()  # it asks for a client certificate, for instance: TLS has to pass through
+                else:
+                    attempt.callback(twin.close)
+                    trials.source = twin
+                    stack.enter_context(attempt.pop_all())
+                    yield trials
+                    return
+        yield Trials(context, _lines(faults, ends, stack))
+
+
+def _lines(faults: Any, ends: Sequence[Endpoint], stack: ExitStack) -> dict[tuple[str, int], FaultLine]:
+    return {(end.host, end.port): stack.enter_context(faults.between(end)) for end in ends}
+
+
+def _trusting(context: Context, connector: Connector, stack: ExitStack) -> tuple[Any, Any] | None:
+    """A proxy that ends TLS, and the connector's options with trust in it; None where either cannot be had."""
+    make = getattr(context.faults, "with_authority", None)
+    if make is None or "ca_file" not in type(connector.options).model_fields:
+        return None
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="fault-ca-", dir=context.folder)))
+    proxy = make(folder, upstream_ca=getattr(connector.options, "ca_file", None))
+    return proxy, connector.options.model_copy(update={"ca_file": str(proxy.ca_file)})
 
 
 class Trials:
@@ -109,12 +143,22 @@ class Trials:
     def __init__(self, context: Context, lines: Mapping[tuple[str, int], FaultLine]) -> None:
         self.context = context
         self.lines = lines
+        self.source: Connector | None = None
+        """The connector that forks are made of, where it is not the point's own."""
         self.patience = context.session.timeout
         self._trials = 0
 
     @property
+    def connector(self) -> Connector:
+        return self.source or self.context.connector()
+
+    def fork(self, session: Session) -> Connector:
+        """A fork under the session, whose connections go through the lines."""
+        return self.context.connector(session) if self.source is None else self.source.fork(session)
+
+    @property
     def hang_after(self) -> float:
-        """Seconds after which a read is taken to hang: beyond its deadline, and every attempt of two reads timed out."""
+        """Seconds after which a read hangs: beyond its deadline, and every attempt of two reads timed out."""
         return max(2 * POLICY.attempts * self.patience, POLICY.deadline + self.patience) + 3
 
     def route(self, endpoint: Endpoint) -> Endpoint:
@@ -213,7 +257,7 @@ class Trials:
     ) -> None:
         if after is None:
             trial.rows.clear()  # nothing to take up from: from the beginning again
-        fork = self.context.connector(session)
+        fork = self.fork(session)
         try:
             pages = fork.read(ref, columns=list(columns), page_rows=page_rows, after=after)
             for page in islice(pages, 10_000):

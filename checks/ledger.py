@@ -229,7 +229,7 @@ class _Fork:
         from weighbridge.checks._resilience_trial import Pauses
 
         session = self._writing.trials.session(Pauses(), writes_allowed=True)
-        self._connector = self._writing.context.connector(session)
+        self._connector = self._writing.trials.fork(session)
         return self._connector
 
     def __exit__(self, *_: object) -> None:
@@ -293,8 +293,8 @@ ledger.send(connector, ledger.keys)
 
 
 def _send_and_die(writing: _Writing, ledger: Ledger) -> str:
-    connector = writing.context.connector()
     trials = writing.trials
+    connector = trials.connector
     routes = {place: line.endpoint for place, line in trials.lines.items()}
     session = writing.context.session
     try:

@@ -107,6 +107,11 @@ class ResilienceCheck:
             "Draw each pause at random: 500 clients that retry in step hit the system together.",
         ),
         Code(
+            "resilience.http_not_tried",
+            Severity.INFO,
+            "Give the connector an option ca_file, or try the faults where no client certificate is asked for.",
+        ),
+        Code(
             "resilience.write_lost",
             Severity.BREAK,
             "Look at the system by key after a failed write, and send it again.",
@@ -168,6 +173,13 @@ class ResilienceCheck:
                 break  # its thread still holds the connector: more cells would only add to it
         for code, message, observed in habits(verdicts):
             yield Finding(code, f"{point.id}: {message}", observed=observed)
+        if shape.protocol == "tls":
+            yield Finding(
+                "resilience.http_not_tried",
+                f"{point.id}: TLS could not be ended between connector and system, so only faults below it were tried.",
+                expected="faults of HTTP and below",
+                observed="faults below TLS",
+            )
         yield Measurement("resilience", _numbers(verdicts, shape.protocol, calm.attempts, len(measure.rows)))
 
     @staticmethod

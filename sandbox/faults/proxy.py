@@ -52,6 +52,10 @@ class FaultProxy:
         """The certificate that a client must trust where TLS is ended here."""
         return None if self._authority is None else self._authority.ca_file
 
+    def with_authority(self, folder: Path, *, upstream_ca: str | None = None) -> FaultProxy:
+        """A proxy like this one that ends TLS, with its authority in `folder`; `upstream_ca` as in the client's own."""
+        return FaultProxy(seed=self._seed, authority_folder=folder, upstream_ca=upstream_ca)
+
     def start(self) -> None:
         """Start the thread, or count one more user of it."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from weighbridge.contracts.models import Contract, IntegrationPoint, Property, S
 from weighbridge.contracts.scale import Scale
 from weighbridge.landing import land
 from weighbridge.sandbox.faults import FaultProxy
+from weighbridge.sandbox.faults.authority import Authority
 
 SCHEMA = pa.schema(
     [
@@ -127,15 +129,18 @@ class Shop:
     count_off: int = 0
     writes: list = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
+    ca_file: str | None = None
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 class ShopOptions(ConnectorOptions):
     url: str
     token: str = "good"
+    ca_file: str | None = None
 
 
 class ShopConnector(Connector):
@@ -160,7 +165,7 @@ class ShopConnector(Connector):
 
     def endpoints(self):
         url = urlsplit(self.options.url)
-        return (Endpoint(url.hostname, url.port),)
+        return (Endpoint(url.hostname, url.port, tls=url.scheme == "https"),)
 
     def probe(self) -> Probe:
         return Probe("shop", "1", "me", 0.0)
@@ -252,6 +257,8 @@ class ShopConnector(Connector):
 
     def dial(self):
         where = self.session.route(self.endpoints()[0])
+        if where.tls:
+            return trusting(self, self.options.ca_file)
         return http.client.HTTPConnection(where.host, where.port, timeout=self.session.timeout)
 
     def drop(self):
@@ -289,6 +296,13 @@ class ShopConnector(Connector):
         raise errors.RejectedError(str(status))
 
 
+def trusting(connector, ca_file):
+    """A TLS connection to where the connector's session routes it."""
+    where = connector.session.route(connector.endpoints()[0])
+    context = ssl.create_default_context(cafile=ca_file)
+    return http.client.HTTPSConnection(where.host, where.port, timeout=connector.session.timeout, context=context)
+
+
 def made_rows(count):
     return {
         n: {"id": n, "name": f"name {n}", "note": f"note ü {n}", "changed": START + (n // 7) * 600}
@@ -297,15 +311,32 @@ def made_rows(count):
 
 
 @pytest.fixture
-def shop():
+def shop(shop_server):
+    return shop_server.shop
+
+
+@pytest.fixture
+def shop_server():
     server = ShopServer(("127.0.0.1", 0), ShopHandler)
     server.shop = Shop(made_rows(130), port=server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield server.shop
+    yield server
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def tls_shop(shop_server, tmp_path):
+    """The same shop behind TLS, with a certificate of an authority of its own."""
+    authority = Authority(tmp_path)
+    shop_server.socket = authority.server_context("127.0.0.1").wrap_socket(
+        shop_server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    shop = shop_server.shop
+    shop.scheme, shop.ca_file = "https", str(authority.ca_file)
+    return shop
 
 
 def prop(name, logical="string", **changes):
@@ -384,7 +415,7 @@ def bench(shop, tmp_path):
 
     def make(kind=ShopConnector, *, custom=None, writes=False, settings=None, seen=True, take=None):
         session = Session(system="shop", retry=Retry(attempts=3, base=0.01, cap=0.05, deadline=5), timeout=3)
-        connector = kind({"url": shop.url}, session)
+        connector = kind({"url": shop.url, "ca_file": shop.ca_file}, session)
         connector.open()
         open_connectors.append(connector)
         evidence = Seen(connector, tmp_path)
@@ -426,5 +457,12 @@ def ask():
 def kinds():
     """The classes that tests derive from."""
     return SimpleNamespace(
-        ShopConnector=ShopConnector, errors=errors, Retry=Retry, PAGE=PAGE, START=START, clock=time, Count=Count
+        ShopConnector=ShopConnector,
+        trusting=trusting,
+        errors=errors,
+        Retry=Retry,
+        PAGE=PAGE,
+        START=START,
+        clock=time,
+        Count=Count,
     )

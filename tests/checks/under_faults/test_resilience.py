@@ -38,6 +38,27 @@ def test_an_honest_connector_is_clean(bench, ask, matrix):
     assert time.monotonic() - started < 30
 
 
+def test_tls_is_ended_in_between_so_that_http_faults_can_be_tried(tls_shop, bench, ask):
+    cells = ["latency", "503 twice, then well", "body cut short, then well", "login page with 200", "quota spent"]
+    results = ask(CHECK, bench(settings={"fault_matrix": cells}))
+    assert codes(results) == set()
+    assert numbers(results)["protocol"] == "http"
+
+
+def test_tls_passes_through_where_the_connector_cannot_be_told_whom_to_trust(tls_shop, bench, ask, kinds):
+    class OwnTrust(kinds.ShopConnector):
+        def dial(self):
+            return kinds.trusting(self, tls_shop.ca_file)
+
+        def probe(self):
+            self.count("things")
+            return super().probe()
+
+    results = ask(CHECK, bench(OwnTrust, settings={"fault_matrix": ["latency", "down"]}))
+    assert codes(results) == {"resilience.http_not_tried"}
+    assert numbers(results)["protocol"] == "tls"
+
+
 def test_a_table_without_rows_is_no_pass(bench, ask, shop):
     shop.rows.clear()
     with pytest.raises(Inconclusive, match="no row"):
