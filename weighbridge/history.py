@@ -317,12 +317,14 @@ class History:
                 connection.execute(table.delete().where(table.c.run == report.run.id))
             connection.execute(run.delete().where(run.c.id == report.run.id))
             connection.execute(run.insert().values(_run_values(report)))
+            points, checks = [], []
             for point in report.points:
                 known = self._latest_point(connection, point.id, report.run.environment) is not None
-                connection.execute(point_table.insert().values(_point_values(report, point, at, known=known)))
-                for check in point.checks:
-                    if check.status != "skipped":
-                        connection.execute(check_table.insert().values(_check_values(report, point, check, at)))
+                points.append(_point_values(report, point, at, known=known))
+                checks += _check_values(report, point, at)
+            for table, rows in ((point_table, points), (check_table, checks)):
+                if rows:
+                    connection.execute(table.insert(), rows)
         self.prune()
 
     def _latest_point(self, connection: Connection, point: str, environment: str) -> Any:
@@ -548,7 +550,7 @@ def _run_values(report: Report) -> Row:
         "points": len(report.points),
         "selected": None if selected is None else json.dumps(selected),
         "partial": report.run.partial,
-        "report": gzip.compress(report.to_json().encode("utf-8"), mtime=0),
+        "report": gzip.compress(report.to_json().encode("utf-8"), compresslevel=6, mtime=0),
     }
 
 
@@ -578,21 +580,23 @@ def _point_values(report: Report, point: PointReport, at: str, *, known: bool) -
     }
 
 
-def _check_values(report: Report, point: PointReport, check: CheckReport, at: str) -> Row:
-    rows = [
-        {"code": code, "about": about, "row": row}
-        for (name, code, about), row in troubles(point).items()
-        if name == check.check
+def _check_values(report: Report, point: PointReport, at: str) -> list[Row]:
+    told: dict[str, list[Row]] = {}
+    for (name, code, about), row in troubles(point).items():
+        told.setdefault(name, []).append({"code": code, "about": about, "row": row})
+    return [
+        {
+            "run": report.run.id,
+            "point": point.id,
+            "name": check.check,
+            "environment": report.run.environment,
+            "at": at,
+            "status": check.status,
+            "troubles": json.dumps(told.get(check.check, []), ensure_ascii=False),
+        }
+        for check in point.checks
+        if check.status != "skipped"
     ]
-    return {
-        "run": report.run.id,
-        "point": point.id,
-        "name": check.check,
-        "environment": report.run.environment,
-        "at": at,
-        "status": check.status,
-        "troubles": json.dumps(rows, ensure_ascii=False),
-    }
 
 
 def _fingerprint(schema: Any) -> str | None:
