@@ -34,11 +34,19 @@ MAX_RAW = 200
 """Characters of a misfit kept."""
 MISSING: Any = type("Missing", (), {"__repr__": lambda _self: "<missing>"})()
 
+
+class Number(str):
+    """A JSON number with a point or exponent, kept as its digits: no binary float ever stands between."""
+
+    __slots__ = ()
+
+
 _DATE_V2 = re.compile(r"^/Date\((-?\d+)([+-]\d{1,4})?\)/$")
 _DURATION = re.compile(r"^(-)?P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d+))?S)?)?$")
 _MOMENT = re.compile(
     r"^(-?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,12}))?)?(Z|[+-]\d\d:\d\d)?$", re.IGNORECASE
 )
+_TEXTS: frozenset[type] = frozenset({str, Number})
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the count starts there in either reading
 
 _SIMPLE: dict[str, pa.DataType] = {
@@ -59,12 +67,6 @@ _SIMPLE: dict[str, pa.DataType] = {
     "Edm.Duration": pa.duration("us"),
     "Edm.Binary": pa.binary(),
 }
-
-
-class Number(str):
-    """A JSON number with a point or exponent, kept as its digits: no binary float ever stands between."""
-
-    __slots__ = ()
 
 
 def arrow_type(prop: CsdlProperty) -> pa.DataType:
@@ -116,49 +118,31 @@ def array_of(
 
 
 def _fast(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
-    """The whole column at once, or None where only the slow way is safe."""
-    if pa.types.is_string(type_):
-        return pa.array(values, pa.string())
-    if pa.types.is_boolean(type_):
+    """The whole column at once, or None where only the slow way is safe. Arrow's own parser refuses what would lose."""
+    if pa.types.is_string(type_) or pa.types.is_boolean(type_):
         return pa.array(values, type_)
-    if pa.types.is_integer(type_):
-        if any(type(v) is bool for v in values):
-            return None
-        try:
-            return pa.array(values, type_)
-        except (pa.ArrowException, TypeError):
-            return pa.array(values, pa.string()).cast(type_)
+    kinds = set(map(type, values)) - {type(None)}
     if pa.types.is_floating(type_):
-        return pa.array([None if v is None else float(v) for v in values], pa.float64()).cast(type_, safe=False)
+        floats = values if kinds <= {float} else [None if v is None else float(v) for v in values]
+        return pa.array(floats, pa.float64()).cast(type_, safe=False)
+    if pa.types.is_integer(type_):
+        if kinds <= {int}:
+            return pa.array(values, type_)
+        return pa.array(values, pa.string()).cast(type_) if kinds <= _TEXTS else None
     if pa.types.is_decimal(type_):
-        return _decimals(values, type_)
-    if pa.types.is_timestamp(type_) or pa.types.is_date32(type_):
-        return _moments(values, type_)
-    return None
-
-
-def _decimals(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
-    text = [v if v is None or isinstance(v, str) else (str(v) if type(v) is int else MISSING) for v in values]
-    if MISSING in text:
+        if kinds <= _TEXTS:
+            return pa.array(values, pa.string()).cast(type_)
+        if kinds <= _TEXTS | {int}:
+            return pa.array([str(v) if type(v) is int else v for v in values], pa.string()).cast(type_)
         return None
-    strings = pa.array(text, pa.string())
-    if pc.any(pc.match_substring_regex(strings, "[eE]|^$")).as_py():
-        return None
-    return strings.cast(type_)  # refuses what would need rounding
-
-
-def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
-    first = next((v for v in values if v is not None), None)
-    if not isinstance(first, str) or first.startswith("/"):
-        return None
-    strings = pa.array(values, pa.string())
-    if pa.types.is_date32(type_):
+    if pa.types.is_timestamp(type_) and kinds <= {str}:
+        return pa.array(values, pa.string()).cast(type_)  # with a zone Arrow asks for an offset in each value
+    if pa.types.is_date32(type_) and kinds <= {str}:
+        strings = pa.array(values, pa.string())
         if pc.all(pc.equal(pc.utf8_length(strings), 10)).as_py() is False:
             return None  # Arrow would take a whole timestamp and cut its time
         return strings.cast(type_)
-    if pc.any(pc.match_substring_regex(strings, r"\.\d{7,}")).as_py():
-        return None
-    return strings.cast(type_)  # with a zone Arrow asks for an offset in each value, and reads it
+    return None
 
 
 def convert_one(value: Any, type_: pa.DataType, native: str) -> Any:

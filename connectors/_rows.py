@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +32,7 @@ class RowsToPage:
     keys: Sequence[str]
     arrays: Arrays = plain_arrays
     _last: list[tuple[Any, ...]] = field(default_factory=list)
+    _seen: set[tuple[Any, ...]] = field(default_factory=set)
 
     def columns_of(self, rows: Sequence[Any], number: int) -> list[tuple[Column, list[Any]]]:
         """Each column's raw values; a field that no row of the page carries is an error, not a column of nulls."""
@@ -38,7 +40,7 @@ class RowsToPage:
         for column in self.columns:
             name = column.name
             try:
-                values = [row[name] for row in rows]
+                values = list(map(itemgetter(name), rows))
             except KeyError:
                 values = [row.get(name, MISSING) for row in rows]
                 if all(value is MISSING for value in values):
@@ -83,6 +85,7 @@ class RowsToPage:
     def seam(self, keys: list[tuple[Any, ...]], number: int, *, strict: bool) -> tuple[Observation, ...]:
         """Compare a page's keys with the page before. `strict`: no row may come twice (keyset paging)."""
         before, self._last = self._last, keys
+        seen, self._seen = self._seen, set(keys)
         if not before or not keys:
             return ()
         if keys == before:
@@ -91,7 +94,7 @@ class RowsToPage:
                 remedy="The server does not move on (or a cache in between answers): nothing was counted twice; "
                 "tell the system's owner.",
             )
-        twice = set(keys) & set(before)
+        twice = self._seen & seen
         if twice and strict:
             raise ProtocolError(
                 f"{self.what}: page {number} repeats {len(twice)} rows of the page before although only rows "

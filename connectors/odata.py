@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Literal, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -524,7 +525,7 @@ class _Plan:
 
     def _keys_of(self, rows: list[Any]) -> list[tuple[Any, ...]]:
         try:
-            return [tuple(row[k] for k in self.keys) for row in rows]
+            return list(zip(*(map(itemgetter(k), rows) for k in self.keys), strict=True))
         except (KeyError, TypeError):
             raise ProtocolError(
                 f"{self.target.name}: a row without its key ({', '.join(self.keys)}).",
