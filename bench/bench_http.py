@@ -63,11 +63,8 @@ def bare(url: str) -> dict[str, Any]:
 
 def ours(url: str, bulk: str = "never") -> dict[str, Any]:
     """The connector's read of the same pages, into Arrow batches."""
-    import pyarrow as pa
-
     from weighbridge.connectors.salesforce import SalesforceConnector
 
-    pa.array([1])  # pyarrow looks for pandas on first use; that is no cost of reading
     options = {
         "instance_url": url,
         "client_id": seed.CLIENT_ID,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from weighbridge.connectors._arrow_pack import pack
 from weighbridge.connectors.base import Column, Misfit, TableSchema
 from weighbridge.connectors.errors import RejectedError
 
@@ -90,12 +91,19 @@ def _array(raw: Any, wanted: pa.DataType) -> pa.Array:
         array = raw.combine_chunks() if isinstance(raw, pa.ChunkedArray) else raw
         return array if array.type == wanted else array.cast(wanted)
     if pa.types.is_timestamp(wanted) or pa.types.is_date(wanted):
-        return pa.array(raw, type=pa.string()).cast(wanted)
+        return _made(raw, pa.string()).cast(wanted)
     if pa.types.is_time(wanted):
-        return pa.array([None if v is None else v.rstrip("Z") for v in raw], type=pa.string()).cast(wanted)
+        return _made([None if v is None else v.rstrip("Z") for v in raw], pa.string()).cast(wanted)
     if pa.types.is_floating(wanted):
-        return pa.array([None if v is None else float(v) for v in raw], type=wanted)
-    return pa.array(raw, type=wanted)
+        return _made([None if v is None else float(v) for v in raw], wanted)
+    if pa.types.is_decimal(wanted):
+        return _made([Decimal(v) if type(v) is int else v for v in raw], wanted)
+    return _made(raw, wanted)
+
+
+def _made(raw: Any, wanted: pa.DataType) -> pa.Array:
+    array = pack(raw, wanted)  # without pandas, which `pyarrow.array` imports on its first call
+    return pa.array(raw, type=wanted) if array is None else array
 
 
 def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
@@ -106,7 +114,7 @@ def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
     none = pa.nulls(1, column.type)
     for row, value in enumerate(raw):
         try:
-            good.append(_array([value] if not isinstance(value, str) else pa.array([value]), column.type))
+            good.append(_array(_text(value) if isinstance(value, str) else [value], column.type))
         except (
             pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError,
             AttributeError,
@@ -115,6 +123,11 @@ def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             misfits.append(Misfit(row, column.name, text[:MAX_RAW], f"not {column.type}: {str(error)[:80]}"))
     return pa.concat_arrays(good) if good else pa.array([], type=column.type), misfits
+
+
+def _text(value: str) -> pa.Array:
+    """One text as an array, so that a number written as text is cast as a CSV's would be."""
+    return _made([value], pa.string())
 
 
 def to_json(value: Any) -> Any:
