@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def prepare(folder: Path, rows: int, *, parquet: bool) -> Path:
     return path
 
 
-def run_aggregate(path: Path, rows: int) -> float:  # noqa: ARG001
+def run_aggregate(path: Path, rows: int) -> float:
     import duckdb
 
     with duckdb.connect(str(path), read_only=True) as database:
@@ -89,12 +90,14 @@ def run_aggregate(path: Path, rows: int) -> float:  # noqa: ARG001
         return _best(lambda: database.execute(AGGREGATE.replace("{table}", "rows")).fetchall())
 
 
-def run_parquet(path: Path, rows: int) -> float:  # noqa: ARG001
+def run_parquet(path: Path, rows: int) -> float:
     import duckdb
 
     with duckdb.connect(":memory:") as database:
         database.execute("SET memory_limit='320MB'; SET threads=2")
-        return _best(lambda: database.execute(AGGREGATE.replace("{table}", f"'{path.with_suffix('.parquet')}'")).fetchall())
+        return _best(
+            lambda: database.execute(AGGREGATE.replace("{table}", f"'{path.with_suffix('.parquet')}'")).fetchall()
+        )
 
 
 def run_weighbridge(path: Path, rows: int) -> float:
@@ -123,7 +126,7 @@ def run_weighbridge(path: Path, rows: int) -> float:
     return _best(once)
 
 
-def run_pandas(path: Path, rows: int) -> float:  # noqa: ARG001
+def run_pandas(path: Path, rows: int) -> float:
     import duckdb
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -175,14 +178,14 @@ def measure(engine: str, path: Path, rows: int) -> dict[str, float]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def main() -> None:
+def main(argv: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", type=int, default=[1_000_000])
     parser.add_argument("--parquet", action="store_true")
     parser.add_argument("--pandas", action="store_true")
     parser.add_argument("--engine")
     parser.add_argument("--path", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_args(list(argv))
     if given.engine:
         seconds = ENGINES[given.engine](given.path, given.rows[0])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -208,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
