@@ -271,9 +271,9 @@ async def _handed_over(ways: _Ways, response: Message) -> int:
     try:
         while left > 0 and reader._buffer:  # type: ignore[attr-defined]  # what has been read already goes first
             data = await reader.read(min(left, READ))
+            source.pause_reading()  # reading resumed it; before anything else may run, hold it again
             await ways.down(data)
             left -= len(data)
-            source.pause_reading()
         while left >= WORTH_IT and bulk.possible(source, target) and not reader.at_eof():
             moved = await bulk.move(source, target, limit=left, stop=lambda: link.done or link.line.version != version)
             ways.entry["received"] += moved

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import random
+import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,7 @@ class Line:
         self._server: asyncio.Server | None = None
         self._elsewhere: asyncio.Server | None = None
         self._elsewhere_port = 0
+        self._held: socket.socket | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._started = time.monotonic()
         self._closed = False
@@ -110,12 +112,27 @@ class Line:
         loop = asyncio.get_running_loop()
         self._elsewhere = await asyncio.start_server(self._visited, LOOPBACK, 0)
         self._elsewhere_port = self._elsewhere.sockets[0].getsockname()[1]
+        self._reserve()
         await self._listen(loop)
+
+    def _reserve(self) -> None:
+        """Hold the port by a socket that never listens: refused while down, and nobody else can be given it."""
+        if hasattr(socket, "SO_REUSEPORT"):
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._held.bind((LOOPBACK, self.port))
+            self.port = self._held.getsockname()[1]
 
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._server is None and not self._closed:
             self._server = await loop.create_server(
-                self._accept, LOOPBACK, self.port, ssl=self._server_context, backlog=BACKLOG, reuse_address=True
+                self._accept,
+                LOOPBACK,
+                self.port,
+                ssl=self._server_context,
+                backlog=BACKLOG,
+                reuse_address=True,
+                reuse_port=self._held is not None,
             )
             self.port = self._server.sockets[0].getsockname()[1]
 
@@ -210,6 +227,8 @@ class Line:
         for server in (self._server, self._elsewhere):
             if server is not None:
                 server.close()
+        if self._held is not None:
+            self._held.close()
         tasks = [task for link in self._links for task in link.tasks]
         await self._drop()
         if tasks:

@@ -382,6 +382,14 @@ def test_refused_and_reopened_on_the_same_port(raw):
         assert echoed(sock, b"\0a") == b"\0a"
 
 
+def test_nobody_else_is_given_the_port_while_it_is_down(raw):
+    raw.plan("down")
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((raw.endpoint.host, raw.endpoint.port))
+    raw.clear()
+    knock(raw)
+
+
 def test_down_for_a_time_then_up_by_itself(raw):
     raw.plan("type=down,for_s=0.3")
     with pytest.raises(ConnectionRefusedError):
