@@ -111,8 +111,8 @@ class FaultProxy:
                 host_header=host_header,
                 port=port,
             )
-            self._call(line.open())
             try:
+                self._call(line.open())
                 yield line
             finally:
                 self._call(line.close())
