@@ -148,11 +148,15 @@ def main() -> None:
     result: dict[str, Any] = {}
     with start("weighbridge.sandbox.salesforce.app:create", {"rows": wanted.rows}, ready_s=180) as server:
         readings = {"bare": bare, "connector": ours}
-        for name, reader in readings.items():
-            runs = [_in_process(reader, server.url) for _ in range(2)]
-            result[name] = min(runs, key=lambda r: r["seconds"])
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in readings}
+        for _ in range(2):  # in turns, so that a busy machine is busy for both
+            for name, reader in readings.items():
+                runs[name].append(_in_process(reader, server.url))
+        for name, seen in runs.items():
+            result[name] = min(seen, key=lambda r: r["seconds"])
         result["bulk"] = _in_process(ours, server.url, "always")
     result["share_of_bare"] = result["bare"]["seconds"] / result["connector"]["seconds"]
+    result["share_of_bare_cpu"] = result["bare"]["cpu"] / result["connector"]["cpu"]
     listener = socket.create_server(("127.0.0.1", 0))
     server_process = multiprocessing.get_context("fork").Process(target=_answer_at_once, args=(listener,), daemon=True)
     server_process.start()

@@ -118,6 +118,8 @@ class Login:
         self.options = options
         self.logins = 0
         self.instance_url = ""
+        self.user_id: str | None = None
+        """Record id of the user, where the login told it."""
         self._token = ""
         self._lock = threading.Lock()
 
@@ -178,6 +180,7 @@ class Login:
         address = told.get("instance_url") if isinstance(told, dict) else None
         if not isinstance(token, str) or not isinstance(address, str):
             raise ProtocolError("Salesforce: the token answer holds no access_token and instance_url.")
+        self.user_id = str(told.get("id") or "").rpartition("/")[2] or None
         return token, address
 
     def _assertion(self) -> str:
@@ -237,6 +240,7 @@ class Login:
         found = {node.tag.rpartition("}")[2]: node.text or "" for node in tree.iter()}
         if not found.get("sessionId") or not found.get("serverUrl"):
             raise ProtocolError("Salesforce: the SOAP login answered without sessionId and serverUrl.")
+        self.user_id = found.get("userId") or None
         return found["sessionId"], found["serverUrl"].partition("/services/")[0].replace("-api.", ".")
 
 

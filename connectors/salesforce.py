@@ -32,6 +32,8 @@ from weighbridge.connectors.base import (
     filter_of,
 )
 from weighbridge.connectors.errors import (
+    AccessError,
+    AuthError,
     ConnectorError,
     MissingObjectError,
     ProtocolError,
@@ -51,9 +53,10 @@ MOST_COLLECTED = 200
 LIST_ROWS = 50
 """Rows of the page a user looks at."""
 CONCURRENT_LONG = {"Developer Edition": 5, "Trial": 5}
+_NOT_SHOWN = (AccessError, MissingObjectError, RejectedError)
+"""What an org answers to a question about itself that this user may not ask."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 _ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
-_SOQL_STAMP = "%Y-%m-%dT%H:%M:%S"
 
 
 class SalesforceConnector(Connector):
@@ -69,6 +72,8 @@ class SalesforceConnector(Connector):
         self._described: dict[str, TableSchema] = {}
         self._raw_described: dict[str, Mapping[str, Any]] = {}
         self._usage: tuple[int, int] | None = None
+        self._org: Mapping[str, Any] | None = None
+        self._user: str | None = None
         self._client: HttpClient | None = None
         self._login_client: HttpClient | None = None
         self._sf: Salesforce | None = None
@@ -91,6 +96,7 @@ class SalesforceConnector(Connector):
         other = type(self)(self.options, session)
         other._login = self._login
         other._described, other._raw_described = self._described, self._raw_described
+        other._org, other._user = self._org, self._user
         if self._client is None:
             other.open()
         else:
@@ -177,18 +183,15 @@ class SalesforceConnector(Connector):
         started = time.monotonic()
         client, _ = self._open
         versions = client.request("GET", "services/data/", operation="probe").json()
-        who = client.request("GET", "services/oauth2/userinfo", operation="probe").json() or {}
-        org = self._rows(
-            "SELECT Id, Name, OrganizationType, InstanceName, IsSandbox FROM Organization LIMIT 1", "probe"
-        )["records"]
-        edition = org[0].get("OrganizationType") if org else None
+        org = self._organisation()
+        edition = org.get("OrganizationType")
         newest = versions[-1]["version"] if isinstance(versions, list) and versions else None
         daily = (self._get("limits", "probe") or {}).get("DailyApiRequests") or {}
         facts: dict[str, Any] = {
             "edition": edition,
-            "instance": org[0].get("InstanceName") if org else None,
-            "sandbox": org[0].get("IsSandbox") if org else None,
-            "organization": org[0].get("Id") if org else None,
+            "instance": org.get("InstanceName"),
+            "sandbox": org.get("IsSandbox"),
+            "organization": org.get("Id"),
             "api_version": self.options.api_version,
             "newest_api_version": newest,
             "login": self.options.flow,
@@ -206,8 +209,7 @@ class SalesforceConnector(Connector):
                     {"flow": "soap", "instead": "JWT bearer or OAuth client credentials"},
                 )
             )
-        user = str(who.get("preferred_username") or self.options.username or "") or None
-        return Probe("Salesforce", edition, user, time.monotonic() - started, facts, tuple(seen))
+        return Probe("Salesforce", edition, self._me(), time.monotonic() - started, facts, tuple(seen))
 
     def limits(self) -> Sequence[Limit]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -233,7 +235,7 @@ class SalesforceConnector(Connector):
             detail["said_by"] = "Salesforce Developer Limits and Allocations"
             found.append(Limit(name, scope, cap, unit, window, None, "declared", self.session.environment, now, detail))
 
-        edition = str(self._edition())
+        edition = str(self._organisation().get("OrganizationType"))
         published(
             "concurrent_long_calls", "org", CONCURRENT_LONG.get(edition, 25), "calls", "concurrent", longer_than_s=20
         )
@@ -242,9 +244,36 @@ class SalesforceConnector(Connector):
         published("batch_records", "org", MOST_COLLECTED, "records", None)
         return found
 
-    def _edition(self) -> str:
-        rows = self._rows("SELECT OrganizationType FROM Organization LIMIT 1", "limits")["records"]
-        return str(rows[0].get("OrganizationType")) if rows else ""
+    def _organisation(self) -> Mapping[str, Any]:
+        """The org's own record, read once; empty where the user may not see it."""
+        if self._org is None:
+            soql = "SELECT Id, OrganizationType, InstanceName, IsSandbox FROM Organization LIMIT 1"
+            try:
+                found = self._rows(soql, "probe")["records"]
+            except _NOT_SHOWN:
+                found = []
+            known: Mapping[str, Any] = found[0] if found else {}
+            self._org = known
+            return known
+        return self._org
+
+    def _me(self) -> str | None:
+        """The user's name: as given, as its record says, or as OpenID says; None where none of them tells."""
+        if self.options.username is not None:
+            return self.options.username
+        if self._user is None:
+            client, _ = self._open
+            try:
+                if self._login.user_id is not None and _ID.fullmatch(self._login.user_id):
+                    soql = f"SELECT Username FROM User WHERE Id = {quoted(self._login.user_id)}"
+                    found = self._rows(soql, "probe")["records"]
+                    self._user = found[0].get("Username") if found else None
+                else:
+                    told = client.request("GET", "services/oauth2/userinfo", operation="probe").json() or {}
+                    self._user = told.get("preferred_username")
+            except (*_NOT_SHOWN, AuthError, ProtocolError):
+                return None  # a token whose scope is the API alone is not told who it is
+        return self._user
 
     def objects(self) -> Sequence[str]:
         client, sf = self._open
@@ -278,13 +307,13 @@ class SalesforceConnector(Connector):
             )["records"]
             if not model or model[0].get("InternalSharingModel") not in ("Private", "None", "ControlledByParent"):
                 return None
-            who = self.options.username or self._me()
+            who = self._me() or ""
             powers = self._rows(
                 "SELECT count() FROM PermissionSetAssignment WHERE PermissionSet.PermissionsViewAllData = true "
                 f"AND Assignee.Username = {quoted(who)}",
                 "discover",
             )
-        except (MissingObjectError, RejectedError):
+        except _NOT_SHOWN:
             return None
         if powers.get("totalSize"):
             return None
@@ -293,14 +322,6 @@ class SalesforceConnector(Connector):
             f"{name}: its records are private by sharing rules and the user {who} lacks 'View All Data': rows may be "
             "hidden from count and read alike. Ask the Salesforce administrator for 'View All' on this object.",
             {"cuts_rows": True, "sharing_model": model[0].get("InternalSharingModel")},
-        )
-
-    def _me(self) -> str:
-        client, _ = self._open
-        return str(
-            (client.request("GET", "services/oauth2/userinfo", operation="probe").json() or {}).get(
-                "preferred_username"
-            )
         )
 
     def _checked(self, object: str) -> str:

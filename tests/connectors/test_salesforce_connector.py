@@ -144,6 +144,22 @@ def test_a_given_token_is_tried_when_it_is_opened(still: Server) -> None:
     assert "canary" not in str(caught.value)
 
 
+def test_a_login_that_wants_a_second_factor(config: dict[str, Any]) -> None:
+    with start(APP, {**config, "mfa_for_soap": True}) as server:
+        login = {"instance_url": server.url, "username": seed.USERNAME, "password": seed.PASSWORD + seed.TOKEN}
+        with pytest.raises(AuthError, match="second factor") as caught:
+            SalesforceConnector(login).open()
+        assert seed.PASSWORD not in str(caught.value)
+
+
+def test_who_we_are_is_known_from_every_login(still: Server) -> None:
+    with connect(still) as by_secret:
+        assert by_secret.probe().user == seed.USERNAME
+        token = by_secret._login.token
+    with SalesforceConnector({"instance_url": still.url, "access_token": token}) as by_token:
+        assert by_token.probe().user == seed.USERNAME
+
+
 def test_wrong_secret(still: Server) -> None:
     with pytest.raises(AuthError, match="invalid_client") as caught:
         connect(still, client_secret="wrong-canary").open()
