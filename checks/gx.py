@@ -27,8 +27,8 @@ with warnings.catch_warnings():
     from great_expectations.core.batch import Batch
     from great_expectations.core.metric_domain_types import MetricDomainTypes
     from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
-    from great_expectations.execution_engine import SqlAlchemyExecutionEngine
     from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
+    from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
     from great_expectations.expectations.expectation import BatchExpectation
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.expectations.metrics.column_map_metrics import (
@@ -42,6 +42,7 @@ with warnings.catch_warnings():
     from great_expectations.validator.validator import Validator
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from weighbridge.checks.masking import mask_text
@@ -188,7 +189,7 @@ def duckdb_engine_of(workspace: Workspace) -> sa.Engine:
 def fetch_before_close(engine: sa.Engine) -> None:
     """Fetch every result at once: GX closes the connection before it reads the rows."""
 
-    @sa.event.listens_for(engine, "after_cursor_execute")
+    @event.listens_for(engine, "after_cursor_execute")
     def _fetch(_conn: Any, cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
         if cursor.description:
             context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(
@@ -260,7 +261,7 @@ def validate(engine: sa.Engine, table: str, planned: Sequence[Planned], *, schem
         execution = SqlAlchemyExecutionEngine(engine=engine)
         data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
         execution.load_batch_data("rows", data)
-        validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])
+        validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])  # type: ignore[arg-type]  # GX types this for pandas only
         verdicts = _ask(validator, planned)
         broken = [i for i, v in enumerate(verdicts) if v.error is not None]
         if len(broken) > 1:
