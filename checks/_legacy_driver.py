@@ -98,7 +98,9 @@ def _boolean(value: bool, text: str, native: str) -> str | None:
 
 def _integer(value: int, text: str, native: str) -> str | None:
     number = _number(text)
-    if number is None or number == value:
+    if number is None:  # the server holds no number at all there
+        return None if "money" in native else "number"
+    if number == value:
         return None
     return "wrapped" if number - value in {2**8, 2**16, 2**32, 2**64} else "number"
 
@@ -114,7 +116,7 @@ def _float(value: float, text: str, native: str) -> str | None:
     try:
         meant = float(text.strip())
     except ValueError:
-        return None
+        return None if "money" in native else "number"
     if meant == value or (math.isnan(meant) and math.isnan(value)):
         return None
     if math.isfinite(value) and _single(meant) == value:

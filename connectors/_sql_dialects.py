@@ -158,6 +158,7 @@ class Postgres(Product):
             "bytea_output": "hex",
             "extra_float_digits": "1",
             "client_encoding": "UTF8",
+            "application_name": "weighbridge",
         }
         return ["SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in settings.items())]
 
@@ -171,7 +172,7 @@ class Postgres(Product):
         rows = ask("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         # the client's own word: behind a proxy that ends TLS the server sees plain text
         wire = getattr(connection, "pgconn", None)
-        encrypted = bool(wire.ssl_in_use) if wire is not None else bool(rows and rows[0][0])
+        encrypted = bool(wire.ssl_in_use) if wire is not None else bool(rows) and _truth(rows[0][0])
         version, cipher = rows[0][1:] if rows else (None, None)
         until = _certificate_end(connection) if encrypted else None
         return {"tls": encrypted, "version": version, "cipher": cipher, "certificate_expires": until}
@@ -198,14 +199,14 @@ class Postgres(Product):
             "database": row[2],
             "encoding": row[3],
             "timezone": row[4],
-            "read_only": bool(row[5]) or bool(row[10]),
-            "superuser": bool(row[6]),
-            "administrator": bool(row[7]),
+            "read_only": _truth(row[5]) or _truth(row[10]),
+            "superuser": _truth(row[6]),
+            "administrator": _truth(row[7]),
             "writable_tables": int(row[8]),
-            "can_create": bool(row[9]),
-            "replica": bool(row[10]),
+            "can_create": _truth(row[9]),
+            "replica": _truth(row[10]),
             "server_statement_timeout_ms": int(row[11] or 0),
-            "can_write": bool(row[6]) or int(row[8]) > 0 or bool(row[9]),
+            "can_write": _truth(row[6]) or int(row[8]) > 0 or _truth(row[9]),
         }
 
     def limits(self, ask: Ask) -> Sequence[Reported]:
@@ -242,6 +243,11 @@ class Postgres(Product):
         self, table: str, columns: Sequence[str], values: str, key: str, quoted: Callable[[str], str]
     ) -> str | None:
         return _on_conflict(table, columns, values, key, quoted)
+
+
+def _truth(value: Any) -> bool:
+    # psqlodbc hands truth values over as '0' and '1' unless it is told otherwise
+    return value in (True, 1, "1", "t", "true")
 
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
@@ -303,6 +309,8 @@ class MySql(Product):
 
     def __init__(self, *, mariadb: bool) -> None:
         self.mariadb = mariadb
+        if mariadb:
+            self.name = "MariaDB"  # type: ignore[misc]  # one class for two products of one family
 
     def dial(self, dialect: Any, url: Any, *, timeout: float, route: Endpoint | None, writes: bool) -> Any:
         arguments, keywords = dialect.create_connect_args(url)

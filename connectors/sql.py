@@ -10,6 +10,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -160,9 +161,12 @@ class SqlConnector(Connector):
                 raise
         return raw
 
+    def _opened(self) -> bool:
+        return self._dialect is not None
+
     def _ensure(self) -> Any:
         """The open connection, dialled again if it was lost."""
-        if self._dialect is None:
+        if not self._opened():
             raise SettingsError(f"{self.session.system}: the connector is not open.")
         if self._raw is None:
             self._raw = self.session.run(self._dial, operation="connect")
@@ -565,10 +569,12 @@ class SqlConnector(Connector):
         with self._within(STREAM_TIMEOUT):
             yield from self._pages(plan, None, None, rows)
 
+    def _copies(self) -> bool:
+        return self.dialect == "postgresql" and self._dialect.driver == "psycopg"
+
     def _pages(self, plan: _Plan, after: str | None, limit: int | None, rows: int) -> Iterator[Page]:
         """The pages of one statement."""
-        copying = self.dialect == "postgresql" and self._dialect.driver == "psycopg"
-        chunks = self._copied(plan, after, limit, rows) if copying else self._fetched(plan, after, limit, rows)
+        chunks = (self._copied if self._copies() else self._fetched)(plan, after, limit, rows)
         self._ensure()
         calls, started = 1, time.monotonic()
         with self.session.attempt("read"), self._mapped(f"read {plan.object}"):
@@ -621,17 +627,21 @@ class SqlConnector(Connector):
     ) -> Iterator[tuple[pa.RecordBatch, list[Misfit]]]:
         raw = self._ensure()
         text, parameters = self._keyset(plan, after, limit)
-        cursor = _streaming_cursor(raw, self._dialect.driver)
+        cursor = _streaming_cursor(raw, getattr(self._dialect, "driver", ""))
         try:
             cursor.arraysize = rows
             with fuse(self._product.fileno(raw), self._patience()):
                 cursor.execute(text, parameters) if parameters else cursor.execute(text)
+            taken = 0
             while True:
                 with fuse(self._product.fileno(raw), self._patience()):
                     fetched = cursor.fetchmany(rows)
-                if not fetched:
+                if fetched:
+                    yield _batch(fetched, plan)
+                taken += len(fetched)
+                # a short fetch is the last: some drivers begin again when asked once more
+                if len(fetched) < rows or taken == limit:
                     return
-                yield _batch(fetched, plan)
         finally:
             _quietly(cursor.close)
 
@@ -643,14 +653,16 @@ class SqlConnector(Connector):
 
         schema, table = self._place(plan.object)
         source = sa.table(table, *(sa.column(c) for c in plan.fetched), schema=schema)
-        statement = sa.select(*(source.c[c] for c in plan.fetched))
+        texts = {c: f"CAST({self.quoted_name(c)} AS {self._product.text_type})" for c in plan.as_text}
+        chosen = (sa.literal_column(texts[c]).label(c) if c in texts else source.c[c] for c in plan.fetched)
+        statement = sa.select(*chosen).select_from(source)
         if where := filter_of(plan.object):
             statement = statement.where(sa.text(f"({where})"))
         if plan.order:
             types = dict(zip(plan.fetched, plan.types, strict=True))
             if after is not None:
-                texts = _key_texts(after, plan.order)
-                values = [key_value(t, types[k]) for t, k in zip(texts, plan.order, strict=True)]
+                parts = zip(_key_texts(after, plan.order), plan.order, strict=True)
+                values = [key_value(text, types[k]) for text, k in parts]
                 statement = statement.where(_beyond([source.c[k] for k in plan.order], values))
             statement = statement.order_by(*(source.c[k] for k in plan.order))
         if limit is not None:
@@ -854,7 +866,7 @@ class SqlConnector(Connector):
 
     # --- facet Indexed -------------------------------------------------------------------------------------------
 
-    def indexes(self, object: str) -> Sequence[tuple[str, ...]]:
+    def indexes(self, object: str) -> Sequence[tuple[str, ...]] | None:
         schema, table = self._place(object)
 
         def question(inspector: Any) -> list[tuple[str, ...]]:
@@ -889,17 +901,18 @@ class SqlConnector(Connector):
             yield column, [(value, None if cast is None else str(cast)) for value, cast in fetched]
 
 
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """What one read fetches: the columns asked for, those fetched for paging, their types, the paging order."""
 
-    __slots__ = ("fetched", "keys", "object", "order", "types", "wanted")
-
-    def __init__(
-        self, object: str, wanted: tuple[str, ...], fetched: tuple[str, ...], types: tuple[Any, ...],
-        order: tuple[str, ...], keys: tuple[str, ...],
-    ) -> None:  # fmt: skip
-        self.object, self.wanted, self.fetched = object, wanted, fetched
-        self.types, self.order, self.keys = types, order, keys
+    object: str
+    wanted: tuple[str, ...]
+    fetched: tuple[str, ...]
+    types: tuple[Any, ...]
+    order: tuple[str, ...]
+    keys: tuple[str, ...]
+    as_text: frozenset[str] = frozenset()
+    """Columns that the server is to cast to text, for their driver cannot bear all values."""
 
 
 class _Mapped:

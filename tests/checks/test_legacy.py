@@ -320,7 +320,7 @@ def test_mojibake_is_told_from_good_text(text: str, expected: bool) -> None:
         (0.1, "0.1", "double precision", None),
         (0.10000000149011612, "0.1", "real", None),
         (-1, "4294967295", "int unsigned", "wrapped"),
-        (12, "12,5", "integer", None),
+        (12, "12,5", "integer", "number"),
         (12, "13", "integer", "number"),
         ("1", "true", "bool", "boolean_text"),
         (True, "true", "boolean", None),

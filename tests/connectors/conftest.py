@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from weighbridge.sandbox.mariadb import MariaDbSandbox
+from weighbridge.sandbox.mariadb import available as mariadb_missing
 from weighbridge.sandbox.postgres import PostgresSandbox, available
 
 _number = itertools.count()
@@ -40,3 +42,27 @@ def pg_database(postgres: PostgresSandbox) -> Iterator[Callable[[str], str]]:
     with postgres.connect() as admin:
         for name in made:
             admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDbSandbox]:
+    """A running MariaDB with a database `shop`."""
+    missing = mariadb_missing()
+    if missing:
+        pytest.skip(f"needs system package: {missing}")
+    with MariaDbSandbox(settings={"sql_mode": "", "max_connections": 40}) as server:
+        with server.connect() as admin, admin.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
+            cursor.execute("CREATE USER keeper@'%' IDENTIFIED BY 'canary-4711'")
+            cursor.execute("GRANT SELECT ON shop.* TO keeper@'%'")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def odbc_drivers() -> list[str]:
+    """Installed ODBC drivers; skips where there is no driver manager."""
+    try:
+        import pyodbc
+    except ImportError:
+        pytest.skip("needs system package: unixodbc")
+    return pyodbc.drivers()

@@ -1,0 +1,370 @@
+"""The odbc connector over real drivers: PostgreSQL, MariaDB, SQLite and an Access database."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from weighbridge.checks._legacy_driver import differences
+from weighbridge.connectors._odbc_driver import Lane, format_string, parse_string
+from weighbridge.connectors.base import DriverText, Sql
+from weighbridge.connectors.conformance import ConnectorConformance, Make
+from weighbridge.connectors.errors import (
+    AccessError,
+    AuthError,
+    DriverError,
+    MissingObjectError,
+    RejectedError,
+    SettingsError,
+    UnreachableError,
+)
+from weighbridge.connectors.odbc import OdbcConnector
+from weighbridge.connectors.session import NO_RETRY, Endpoint, Session
+from weighbridge.sandbox.mariadb import MariaDbSandbox
+from weighbridge.sandbox.postgres import PostgresSandbox
+
+ITEMS = """
+CREATE TABLE items (id int NOT NULL PRIMARY KEY, name varchar(20) NOT NULL, price numeric(8, 2), updated_at timestamp);
+INSERT INTO items VALUES
+  (1, 'Zürich', 1.25, '2024-01-01 10:00:00'), (2, 'b', NULL, '2024-01-02 10:00:00'), (3, 'c', 3, '2024-01-02 10:00:00'),
+  (4, 'd', 4, NULL), (5, 'e', 5.5, '2024-01-05 10:00:00'), (6, 'f', 6, '2024-01-06 10:00:00'),
+  (7, 'g', 7, '2024-01-07 10:00:00');
+"""
+MARIA = """
+CREATE TABLE odd (id INT NOT NULL PRIMARY KEY, big INT UNSIGNED, cut VARCHAR(9), zero DATE, half DATE, t DATETIME)
+INSERT INTO odd VALUES (1, 4294967295, 'a\\0b', '0000-00-00', '2024-01-01', '2024-01-01 10:00:00'),
+  (2, 1, 'c', '2024-01-01', '2020-00-00', NULL), (3, 2, 'd', '2024-01-02', '2024-01-03', '2024-01-03 10:00:00')
+"""
+
+
+def need(drivers: list[str], name: str, package: str) -> str:
+    if name not in drivers:
+        pytest.skip(f"needs system package: {package}")
+    return name
+
+
+@pytest.fixture(scope="session")
+def psql(odbc_drivers: list[str], postgres: PostgresSandbox) -> Callable[..., str]:
+    need(odbc_drivers, "PostgreSQL Unicode", "odbc-postgresql")
+    with postgres.connect() as admin:
+        admin.execute("CREATE DATABASE odbc")
+        admin.execute("CREATE ROLE odbc_keeper LOGIN PASSWORD 'canary;4711'")
+    with postgres.connect("odbc") as own:
+        own.execute(ITEMS)
+        own.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO odbc_keeper")
+
+    def string(
+        user: str = "odbc_keeper", password: str = "canary;4711", port: int | None = None, more: str = ""
+    ) -> str:
+        return (
+            f"DRIVER={{PostgreSQL Unicode}};Server=127.0.0.1;Port={postgres.port};Database=odbc;"
+            f"UID={user};PWD={{{password}}};{more}"
+        )
+
+    return string
+
+
+@pytest.fixture(scope="session")
+def maria(odbc_drivers: list[str], mariadb: MariaDbSandbox) -> str:
+    need(odbc_drivers, "MariaDB Unicode", "odbc-mariadb")
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE DATABASE odbc CHARACTER SET utf8mb4")
+        cursor.execute("USE odbc")
+        for statement in [
+            s
+            for s in (ITEMS.replace("numeric", "decimal") + MARIA.replace("\nINSERT", ";INSERT")).split(";")
+            if s.strip()
+        ]:
+            cursor.execute(statement)
+    return f"DRIVER={{MariaDB Unicode}};Server=127.0.0.1;Port={mariadb.port};Database=odbc;UID=root;"
+
+
+@pytest.fixture
+def lite(odbc_drivers: list[str], tmp_path: Path) -> str:
+    need(odbc_drivers, "SQLite3", "libsqliteodbc")
+    with sqlite3.connect(tmp_path / "items.db") as database:
+        database.executescript(ITEMS)
+        database.execute("CREATE TABLE comma (id integer PRIMARY KEY, n integer)")
+        database.execute("INSERT INTO comma VALUES (1, '12,5'), (2, 3)")
+    database.close()
+    return f"DRIVER=SQLite3;Database={tmp_path}/items.db"
+
+
+@pytest.fixture
+def access(odbc_drivers: list[str], tmp_path: Path) -> str:
+    need(odbc_drivers, "MDBTools", "odbc-mdbtools")
+    packed = Path(__file__).parent / "data" / "users.mdb.gz"
+    (tmp_path / "users.mdb").write_bytes(gzip.decompress(packed.read_bytes()))
+    return f"DRIVER=MDBTools;DBQ={tmp_path}/users.mdb"
+
+
+def opened(string: str, **session: Any) -> OdbcConnector:
+    return OdbcConnector({"connection_string": string}, Session(retry=NO_RETRY, **session))
+
+
+class TestOdbcOnPostgres(ConnectorConformance):
+    @pytest.fixture
+    def make_connector(self, psql: Callable[..., str]) -> Make:
+        return lambda session: OdbcConnector({"connection_string": psql()}, session)
+
+    @pytest.fixture
+    def known_object(self) -> str:
+        return "items"
+
+
+class TestOdbcOnMariaDb(ConnectorConformance):
+    @pytest.fixture
+    def make_connector(self, maria: str) -> Make:
+        return lambda session: OdbcConnector({"connection_string": maria}, session)
+
+    @pytest.fixture
+    def known_object(self) -> str:
+        return "items"
+
+
+class TestOdbcOnSqlite(ConnectorConformance):
+    @pytest.fixture
+    def make_connector(self, lite: str) -> Make:
+        return lambda session: OdbcConnector({"connection_string": lite}, session)
+
+    @pytest.fixture
+    def known_object(self) -> str:
+        return "items"
+
+
+def test_access(access: str) -> None:
+    with opened(access) as connector:
+        assert connector.probe().product == "MDBTOOLS"
+        assert connector.objects() == ["Users"]
+        assert connector.networked is False
+        schema = connector.discover("Users")
+        assert [c.name for c in schema.columns] == ["UserId", "UserName", "UserSex", "UserBirthday", "UserMarried"]
+        assert connector.count("Users").value == 3
+        for page_rows in (None, 1, 3):
+            rows = [r for p in connector.read("Users", page_rows=page_rows) for r in p.batch.to_pylist()]
+            assert [r["UserName"] for r in rows] == ["Nuintun", "Angela", "张三"]
+            assert rows[0]["UserBirthday"] == datetime(1989, 1, 25)  # noqa: DTZ001
+            assert rows[1]["UserMarried"] is False
+        page = next(iter(connector.read("Users", columns=["UserSex"])))
+        assert page.batch.to_pylist()[2] == {"UserSex": "男"}
+        assert connector.operations("Users", [])["page"].call(()).rows == 3
+        assert connector.facet(DriverText) is None
+        assert connector.facet(Sql) is connector
+        with pytest.raises(MissingObjectError, match="'Users'"):
+            connector.discover("Usres")
+
+
+def test_postgres_types_and_what_the_driver_changes(psql: Callable[..., str], postgres: PostgresSandbox) -> None:
+    with postgres.connect("odbc") as own:
+        own.execute(
+            "CREATE TABLE IF NOT EXISTS kinds (id bigint PRIMARY KEY, flag bool, ts timestamptz, d double precision,"
+            " r real, raw bytea, u uuid, t text)"
+        )
+        own.execute("TRUNCATE kinds")
+        own.execute(
+            "INSERT INTO kinds VALUES (9007199254740993, true, '2024-01-01 12:00+02', 0.1, 0.1, '\\x00ff', "
+            "'00000000-0000-0000-0000-000000000001', 'x')"
+        )
+        own.execute("GRANT SELECT ON kinds TO odbc_keeper")
+    with opened(psql()) as connector:
+        types = {c.name: c.type for c in connector.discover("kinds").columns}
+        row = next(iter(connector.read("kinds"))).batch.to_pylist()[0]
+        text = dict(connector.driver_text("kinds", ["flag", "d", "ts"], 5))
+        found = differences("flag", "bool(5)", text["flag"])
+        assert connector.indexes("items") == [("id",)]
+    assert types["id"] == pa.int64()
+    assert types["ts"] == pa.timestamp("us", "UTC")
+    assert row["id"] == 9007199254740993
+    assert row["ts"].isoformat() == "2024-01-01T10:00:00+00:00"
+    assert (row["d"], row["raw"]) == (0.1, b"\x00\xff")
+    assert [d.kind for d in found] == ["boolean_text"]
+    assert "BoolsAsChar=0" in found[0].remedy
+    with opened(psql(more="BoolsAsChar=0")) as mended:
+        text = dict(mended.driver_text("kinds", ["flag"], 5))
+        assert differences("flag", "bool", text["flag"]) == []
+
+
+def test_mariadb_what_the_driver_changes_and_a_date_it_cannot_bear(maria: str) -> None:
+    with opened(maria) as connector:
+        page = next(iter(connector.read("odd")))
+        assert page.batch.column("id").to_pylist() == [1, 2, 3], "no row is lost for one bad date"
+        assert [(m.row, m.column, m.raw) for m in page.misfits if m.column == "half"] == [(1, "half", "2020-00-00")]
+        with_zero = connector.driver_text("odd", ["big", "cut", "zero"], 5)
+        kinds = {column: [d.kind for d in differences(column, "varchar(9)", pairs)] for column, pairs in with_zero}
+    assert kinds["zero"] == ["zero_date"]
+    assert kinds["cut"] == ["cut"]
+    assert kinds["big"] in (["wrapped"], []), "newer drivers hand the unsigned number over as it is"
+
+
+def test_sqlite_text_in_a_number_column(lite: str) -> None:
+    with opened(lite) as connector:
+        pairs = dict(connector.driver_text("comma", ["n"], 5))["n"]
+    assert [d.kind for d in differences("n", "integer", pairs)] == ["number"]
+
+
+def test_reads_only_in_autocommit(psql: Callable[..., str], postgres: PostgresSandbox) -> None:
+    states: set[str] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        with postgres.connect() as admin:
+            while not done.is_set():
+                states.update(
+                    row[0] for row in admin.execute("SELECT state FROM pg_stat_activity WHERE usename = 'odbc_keeper'")
+                )
+
+    with opened(psql()) as connector:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            for _ in range(10):
+                assert sum(p.batch.num_rows for p in connector.read("items", page_rows=2)) == 7
+                connector.count("items")
+        finally:
+            done.set()
+            watcher.join(20)
+        assert connector.probe().facts["read_only"] is True
+        with pytest.raises(AccessError, match=r"read-only|permission denied"):
+            connector.execute("DELETE FROM items")
+    assert states <= {"active", "idle", None}
+
+
+def test_a_table_without_a_key_is_fetched_as_it_is_asked_for(
+    psql: Callable[..., str], postgres: PostgresSandbox
+) -> None:
+    with postgres.connect("odbc") as own:
+        own.execute("CREATE TABLE IF NOT EXISTS keyless AS SELECT g AS v FROM generate_series(1, 25000) g")
+        own.execute("GRANT SELECT ON keyless TO odbc_keeper")
+    with opened(psql()) as connector:
+        values = [v for p in connector.read("keyless") for v in p.batch.column("v").to_pylist()]
+        assert sorted(values) == list(range(1, 25_001))
+        assert connector.count("items").value == 7, "and the usual connection is back in its place"
+
+
+def test_statement_timeouts_are_the_servers(psql: Callable[..., str], maria: str) -> None:
+    for string, statement in (
+        (psql(), "SELECT pg_sleep(20)"),
+        (maria, "SELECT sum(a.seq * b.seq) FROM seq_1_to_100000 a, seq_1_to_100000 b"),
+    ):
+        with opened(string) as connector:
+            started = time.monotonic()
+            with pytest.raises(UnreachableError, match=r"timeout|max_statement_time"):
+                connector.execute(statement, timeout=0.3)
+            assert time.monotonic() - started < 5
+
+
+def test_errors_by_class(psql: Callable[..., str], odbc_drivers: list[str]) -> None:
+    del odbc_drivers
+    with pytest.raises(AuthError) as caught:
+        opened(psql(password="canary-wrong")).open()
+    assert "canary" not in str(caught.value)
+    with pytest.raises(DriverError, match=r"'No Such Driver' is not installed.*Installed are: .*PostgreSQL"):
+        opened("DRIVER={No Such Driver};Server=x").open()
+    with pytest.raises(DriverError, match=r"tdsodbc|Microsoft"):
+        opened("DRIVER={ODBC Driver 18 for SQL Server};Server=x").open()
+    with pytest.raises(DriverError, match="'nosuchdsn' is not installed"):
+        OdbcConnector({"dsn": "nosuchdsn", "username": "u", "password": "canary"}, Session(retry=NO_RETRY)).open()
+    with pytest.raises(SettingsError, match="either connection_string or dsn"):
+        OdbcConnector({})
+    with opened(psql()) as connector:
+        with pytest.raises(RejectedError, match="syntax error"):
+            connector.execute("SELEC 1")
+        assert connector.execute("SELECT CAST(:a AS int) + 1", {"a": 4}) == [(5,)]
+
+
+def test_a_dsn_is_found(psql: Callable[..., str], tmp_path: Path) -> None:
+    parts = parse_string(psql())
+    (tmp_path / "odbc.ini").write_text(
+        f"[shop]\nDriver = {parts['DRIVER']}\nServername = 127.0.0.1\nPort = {parts['Port']}\nDatabase = odbc\n"
+    )
+    code = (
+        "from weighbridge.connectors.odbc import OdbcConnector\n"
+        "c = OdbcConnector({'dsn': 'shop', 'username': 'odbc_keeper', 'password': 'canary;4711'})\n"
+        "assert c.networked is False and list(c.endpoints()) == []\n"
+        "c.open(); print(c.count('items').value); c.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "ODBCINI": str(tmp_path / "odbc.ini")}, check=True,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == "7"
+
+
+@pytest.mark.parametrize(
+    ("stub", "message"),
+    [
+        ("raise ImportError('libodbc.so.2: cannot open shared object file')", "unixodbc"),
+        ("raise ModuleNotFoundError(\"No module named 'pyodbc'\", name='pyodbc')", "pip install pyodbc"),
+    ],
+)
+def test_a_missing_driver_manager_names_the_package(tmp_path: Path, stub: str, message: str) -> None:
+    (tmp_path / "pyodbc.py").write_text(stub)
+    code = (
+        "from weighbridge.connectors.odbc import OdbcConnector\n"
+        "from weighbridge.connectors.errors import DriverError\n"
+        "try: OdbcConnector({'dsn': 'x'}).open()\n"
+        "except DriverError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert message in done.stdout
+
+
+def test_route_replaces_the_address(psql: Callable[..., str]) -> None:
+    asked: list[Endpoint] = []
+
+    def route(endpoint: Endpoint) -> Endpoint:
+        asked.append(endpoint)
+        return Endpoint("127.0.0.1", endpoint.port)
+
+    with opened(psql().replace("127.0.0.1", "db.invalid"), route=route) as connector:
+        assert connector.count("items").value == 7
+    assert asked[0].host == "db.invalid"
+
+
+def test_mssql_addresses() -> None:
+    string = "DRIVER={ODBC Driver 18 for SQL Server};Server=tcp:erp.example.com,1444;Encrypt=yes;UID=u;PWD={a;b}}c}"
+    connector = opened(string, route=lambda _: Endpoint("127.0.0.1", 7))
+    assert connector.endpoints() == (Endpoint("erp.example.com", 1444, tls=True),)
+    assert connector._routed()["Server"] == "tcp:127.0.0.1,7"
+    assert connector._parts["PWD"] == "a;b}c"
+
+
+@pytest.mark.parametrize("value", ["plain", "a;b", "a}b", "{x}", " pad", "a=b", "", "p@ss"])
+def test_connection_strings_round_trip(value: str) -> None:
+    assert parse_string(format_string({"PWD": value, "UID": "u"})) == {"PWD": value, "UID": "u"}
+
+
+def test_a_driver_that_never_comes_back_is_left_behind() -> None:
+    lane = Lane()
+    held = threading.Event()
+    try:
+        with pytest.raises(UnreachableError, match=r"did not come back within 0\.2 s"):
+            lane.run(held.wait, 0.2)
+        with pytest.raises(UnreachableError, match="never came back"):
+            lane.run(lambda: 1, 0.2)
+    finally:
+        held.set()
+        lane.end()
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "weighbridge-odbc":
+            thread.join(5)
