@@ -29,7 +29,7 @@ from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.remedies import latency_remedies
 from weighbridge.checks.forecast.transfer import capacity_transfer, limit_transfer
 from weighbridge.checks.forecast.userload import UserLoad, think_time, user_load
-from weighbridge.checks.forecast.weigh import Policy, Weighed, measure
+from weighbridge.checks.forecast.weigh import SURE, Policy, Weighed, measure, ranks_above
 from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.checks.register import Entry, connections_per_user, rate_known, register, rows_ahead
 from weighbridge.connectors.base import Loadable, ObjectRef, Operation, Sql
@@ -422,7 +422,7 @@ def _findings(
             "load.slow_to_recover", f"{point.id}: single calls stayed slow for more than a second after a burst",
             expected="as fast as before within a second", observed="still slow",
         )  # fmt: skip
-    if seen.capacity is not None and seen.capacity.collapses:
+    if seen.capacity is not None and seen.capacity.collapses and not seen.distorted:
         sizes = ", ".join(f"{size}: {rate:.0f}/s" for size, rate in seen.capacity.sizes.items())
         yield Finding(
             "load.collapses", f"{point.id}: larger bursts drain more slowly ({sizes}): more load does less work",
@@ -433,9 +433,10 @@ def _findings(
             "load.scan", f"{point.id}: {rows.reason}", expected="an index on the key",
             observed="; ".join(f"{p['operation']}: {p['plan']}" for p in rows.paths if p["scan"]),
         )  # fmt: skip
-    if same is not None and same.calls > same.failed and first.calls > first.failed:
+    if same is not None and same.calls > same.failed and first.calls > first.failed and not seen.distorted:
         flatters = first.p50_s / same.p50_s if same.p50_s > 0 else 1.0
-        if flatters > 1.5 and first.p50_s - same.p50_s > 0.002:
+        sure = ranks_above(first.latencies, same.latencies) > SURE
+        if sure and flatters > 1.5 and first.p50_s - same.p50_s > 0.002:
             yield Finding(
                 "load.cache_flatters",
                 f"{point.id}: one key over and over is answered {flatters:.1f} times faster than distinct keys: a test "

@@ -36,6 +36,8 @@ class Moods:
     """200 with an error in the body."""
     slow_after_s: float = 0.0
     """Seconds of life after which every call takes `slow_factor` times as long."""
+    slow_after_calls: int = 0
+    """The same after so many calls: what fills up, leaks or is throttled by use."""
     slow_factor: float = 5.0
     reset_above: int = 0
     """Calls in progress above which connections are reset."""
@@ -116,7 +118,8 @@ class _Server:
         """Seconds on top of the constant latency: the tail of a distribution, or the weariness of age."""
         base = self.limits.latency_ms / 1000
         extra = 0.0
-        if self.moods.slow_after_s and time.monotonic() - self.born > self.moods.slow_after_s:
+        old = self.moods.slow_after_s and time.monotonic() - self.born > self.moods.slow_after_s
+        if old or (self.moods.slow_after_calls and self.calls > self.moods.slow_after_calls):
             extra += base * (self.moods.slow_factor - 1)
         return extra
 

@@ -112,7 +112,7 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     largest = sizes[-1]
     stretch = _stretch(clean, largest, mean_alone)
     rises = len(sizes) > 1 and rates[largest] > RISES * rates[sizes[-2]]
-    collapses = len(sizes) > 1 and rates[largest] < 0.75 * max(rates[s] for s in sizes[:-1])
+    collapses = len(sizes) > 1 and _collapsed(clean, by_size, rates, largest)
     distorted = next((r for b in clean if b.size == largest and (r := _client_bound(b, rates[largest]))), None)
     # saturated: the last call waited long behind the others, so the drain is the system's and not the spread of
     # the release; and a larger burst does not drain faster
@@ -144,6 +144,15 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
         Range(rate * (1 - half), rate, rate * (1 + half)), True, stations, kind,
         f"bursts of {', '.join(str(s) for s in chosen)} drained at {rate:.0f} calls/s", rates, collapses,
     )  # fmt: skip
+
+
+def _collapsed(bursts: Sequence[Burst], by_size: dict[int, list[float]], rates: dict[int, float], largest: int) -> bool:
+    """Every repeat of the largest burst drained more slowly than the smaller ones, and not because of the client."""
+    best = max(rate for size, rate in rates.items() if size != largest)
+    mine = [b for b in bursts if b.size == largest]
+    # a client whose own threads left one after another is slow by itself
+    prompt = all(b.audit.send_lag_s < 0.15 * max(end for _, end in b.succeeded) for b in mine)
+    return len(mine) >= 2 and prompt and max(by_size[largest]) < 0.75 * best
 
 
 def _stretch(bursts: Sequence[Burst], size: int, alone: float) -> float:

@@ -15,11 +15,25 @@ from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
 
-__all__ = ["Exhausted", "Policy", "Weighed", "analyse", "level_broke", "level_held", "measure", "planned"]
+__all__ = [
+    "Exhausted",
+    "Policy",
+    "Weighed",
+    "analyse",
+    "level_broke",
+    "level_held",
+    "measure",
+    "planned",
+    "ranks_above",
+]
 
 REPEATS = 4
+SURE = 2.6
+"""Standard errors by which ranks must differ before one is called slower than the other."""
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
+LEAST_LEVEL_S = 0.8
+"""A level shorter than this sees hardly a call a user."""
 FOR_RATE = 450
 """Calls kept for the level that measures a bucket's rate."""
 
@@ -103,13 +117,10 @@ class Weighed:
             return None
         grown = after.p50_s / before.p50_s if before.p50_s > 0 else 1.0
         slower = grown > 1.5 and after.p50_s - before.p50_s > 0.005
-        return grown if slower and _ranks_above(after.latencies, before.latencies) > SURE else None
+        return grown if slower and ranks_above(after.latencies, before.latencies) > SURE else None
 
 
-SURE = 2.6
-
-
-def _ranks_above(these: Sequence[float], those: Sequence[float]) -> float:
+def ranks_above(these: Sequence[float], those: Sequence[float]) -> float:
     """Standard errors by which `these` rank above `those` (Mann and Whitney): medians of few calls differ by chance."""
     n, m = len(these), len(those)
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in these for b in those)
@@ -145,10 +156,20 @@ def measure(drive: Drive, policy: Policy) -> Weighed:
 
 
 def _steps(policy: Policy) -> list[int]:
+    """1, 2, 4, 10, 20, 40, ... to what is permitted, and no further than the target needs; fewer in a short ramp."""
+    top = policy.max_users
+    if policy.think_s > policy.ramp_think_s:
+        # virtual users who pause less stand for many: more than the target's calls a second prove nothing
+        needed = policy.needed_per_s * (policy.ramp_think_s + 0.1) * 1.6
+        top = max(1, min(top, max(10, math.ceil(needed) if math.isfinite(needed) else top)))
     steps = [1]
-    while steps[-1] < policy.max_users:
-        steps.append(min(policy.max_users, 2 if steps[-1] == 1 else steps[-1] * 2 if steps[-1] != 4 else 10))
-    return steps
+    while steps[-1] < top:
+        steps.append(min(top, 2 if steps[-1] == 1 else steps[-1] * 2 if steps[-1] != 4 else 10))
+    most = max(3, int(policy.seconds / LEAST_LEVEL_S))
+    if len(steps) <= most:
+        return steps
+    chosen = {round(i * (len(steps) - 1) / (most - 1)) for i in range(most)}
+    return [step for i, step in enumerate(steps) if i in chosen]
 
 
 def _sizes(policy: Policy) -> list[int]:

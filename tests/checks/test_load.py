@@ -112,7 +112,7 @@ def test_a_known_rate_limit_is_not_run_into():
 
 def test_a_cache_that_flatters_is_named():
     with QueueServer(latency_ms=30, same_key_ms=1) as server:
-        _, codes, _ = weigh(server, max_burst=0, max_users=1, seconds=1.0)
+        _, codes, _ = weigh(server, max_burst=0, max_users=1, seconds=4.0)
     assert "load.cache_flatters" in codes
 
 
@@ -157,7 +157,7 @@ def test_200_with_an_error_body_is_an_error():
 
 
 def test_a_system_that_slows_down_later():
-    with QueueServer(latency_ms=10, slow_after_s=1.5, slow_factor=6) as server:
+    with QueueServer(latency_ms=10, slow_after_calls=70, slow_factor=6) as server:
         forecasts, codes, _ = weigh(server, seconds=2.5, scale={"latency_objective_ms": 2000})
     assert "load.slows_with_time" in codes
     assert forecasts["latency_objective"].users is None
