@@ -20,13 +20,18 @@ _DATE = re.compile(
     r"(?:[ T]\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[ap]m)?)?",
     re.IGNORECASE,
 )
-_FIRST = frozenset("0123456789+-.,(JFMASONDjfmasond \u00a0€$£")
+_MONTHS = frozenset(
+    ["jan", "feb", "mar", "mär", "apr", "mai", "may", "jun", "jul", "aug", "sep", "okt", "oct", "nov", "dec", "dez"]
+)
+_FIRST = frozenset("0123456789+-.,( \u00a0€$£")
 _LAST = frozenset("0123456789%)€$£-ZMzm \u00a0.")
 
 
 def classify(text: str) -> int:
     """The class of a cell's text. Digits with leading zeros are codes, and codes are texts rightly."""
-    if not text or len(text) > MAX_LENGTH or text[-1] not in _LAST or text[0] not in _FIRST:
+    if not text or len(text) > MAX_LENGTH or text[-1] not in _LAST:
+        return NOTHING
+    if text[0] not in _FIRST and text[:3].lower() not in _MONTHS:
         return NOTHING
     core = text.strip(" \u00a0").strip("€$£").strip(" \u00a0")
     if not core:
