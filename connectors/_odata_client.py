@@ -41,6 +41,10 @@ class _Shared:
 
     login: Login
     preset: Preset
+    metadata_path: str | None = None
+    """Where `$metadata` of the url itself lies, where that is not below it (Business Central's companies)."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Query parameters of every call, `sap-client`."""
     metadata: dict[str, Metadata] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,8 +58,17 @@ class _Shared:
 class ODataClient:
     """One thread's way to the service; `fork` for another."""
 
-    def __init__(self, session: Session, options: LoginOptions, preset: Preset, url: str) -> None:
-        self.shared = _Shared(Login(options), preset)
+    def __init__(
+        self,
+        session: Session,
+        options: LoginOptions,
+        preset: Preset,
+        *,
+        url: str,
+        metadata_path: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        self.shared = _Shared(Login(options), preset, metadata_path, dict(parameters or {}))
         self.http = HttpClient(
             session,
             url,
@@ -93,8 +106,8 @@ class ODataClient:
         with self.shared.lock:
             found = self.shared.metadata.get(service)
             if found is None:
-                path = f"{service}/$metadata" if service else "$metadata"
-                answer = self.http.request(
+                path = f"{service}/$metadata" if service else self.shared.metadata_path or "$metadata"
+                answer = self.request(
                     "GET",
                     path,
                     accept="application/xml",
@@ -148,6 +161,16 @@ class ODataClient:
 
     # --- requests ---------------------------------------------------------------------------------------------
 
+    def request(self, method: str, url: str, **more: Any) -> Answer:
+        """`HttpClient.request` with the parameters that every call of this system carries."""
+        address = urljoin(self.http.base_url, url)
+        named = {part.partition("=")[0] for part in urlsplit(address).query.split("&")}
+        missing = {name: value for name, value in self.shared.parameters.items() if quote(name) not in named}
+        if missing:
+            extra = query_text(missing)
+            address += "&" + extra[1:] if "?" in address else extra
+        return self.http.request(method, address, **more)
+
     def get(
         self, target: Target, url: str, query: Query | None = None, *, operation: str, prefer: str | None = None
     ) -> Answer:
@@ -155,7 +178,7 @@ class ODataClient:
         headers = {**target.protocol.headers, **self.shared.preset.headers}
         if prefer:
             headers["Prefer"] = prefer
-        return self.http.request("GET", address, headers=headers, operation=operation, accept=target.protocol.accept)
+        return self.request("GET", address, headers=headers, operation=operation, accept=target.protocol.accept)
 
     def send(
         self, target: Target, method: str, url: str, *, body: Any = None, etag: str | None = None, operation: str
@@ -179,7 +202,7 @@ class ODataClient:
             if token:
                 headers["X-CSRF-Token"] = token
             try:
-                return self.http.request(
+                return self.request(
                     method, url, data=data, headers=headers, operation=operation, accept=target.protocol.accept
                 )
             except CsrfRequired:
@@ -190,7 +213,7 @@ class ODataClient:
     def _fetch_csrf(self, target: Target) -> bool:
         """Ask for a token; some services answer the fetch without one."""
         address = urljoin(self.http.base_url, target.service + "/" if target.service else "")
-        answer = self.http.request(
+        answer = self.request(
             "GET", address, headers={"X-CSRF-Token": "Fetch"}, operation="csrf", accept=target.protocol.accept
         )
         token = answer.headers.get("x-csrf-token", "")

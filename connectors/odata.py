@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from operator import itemgetter
 from typing import Any, Literal, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -20,8 +16,8 @@ from pydantic import Field, SecretStr, field_validator
 from weighbridge.connectors import _odata_write
 from weighbridge.connectors._odata_client import ODataClient, Target
 from weighbridge.connectors._odata_presets import PRESETS, Preset
-from weighbridge.connectors._odata_types import array_of, arrow_type
-from weighbridge.connectors._rows import RowsToPage
+from weighbridge.connectors._odata_read import Cursor, DeltaPage, ReadPlan
+from weighbridge.connectors._odata_types import arrow_type
 from weighbridge.connectors._web_auth import LoginOptions
 from weighbridge.connectors.base import (
     Column,
@@ -29,11 +25,9 @@ from weighbridge.connectors.base import (
     Count,
     Key,
     Limit,
-    Misfit,
     ObjectRef,
     Observation,
     Operation,
-    OperationResult,
     Page,
     Probe,
     TableSchema,
@@ -52,23 +46,6 @@ from weighbridge.connectors.session import Session
 __all__ = ["DeltaPage", "ODataConnector", "ODataOptions"]
 
 MOST_PAGE_ROWS = 20_000
-SORTABLE_KEYS = frozenset(
-    {
-        "Edm.String",
-        "Edm.Byte",
-        "Edm.SByte",
-        "Edm.Int16",
-        "Edm.Int32",
-        "Edm.Int64",
-        "Edm.Decimal",
-        "Edm.Date",
-        "Edm.DateTime",
-        "Edm.DateTimeOffset",
-    }
-)
-"""Key types that every service can compare; a Guid's order differs from server to server."""
-ROUND = 50
-"""A page shorter than asked for whose length is a multiple of this may be a server's silent cap: ask once more."""
 
 
 class ODataOptions(LoginOptions):
@@ -81,6 +58,10 @@ class ODataOptions(LoginOptions):
     page_rows: int | None = Field(default=None, ge=1, le=MOST_PAGE_ROWS)
     empty_is_null: bool = False
     """The service sends '' where a text is null."""
+    metadata_path: str | None = None
+    """Where `$metadata` lies, relative to the url, where that is not below it: `../$metadata`."""
+    parameters: dict[str, str] = Field(default_factory=dict)
+    """Query parameters of every call, for example `{ sap-client = "100" }`; nothing secret."""
     modified_field: str | None = None
     """The column that moves when a record changes, where it cannot be guessed."""
 
@@ -90,15 +71,6 @@ class ODataOptions(LoginOptions):
         if value is not None and value not in PRESETS:
             raise ValueError(f"no preset '{value}'; there are {', '.join(PRESETS)}")
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaPage:
-    """What changed since a delta link: rows as they are now, addresses of removed ones, and the next link."""
-
-    page: Page
-    removed: tuple[str, ...]
-    link: str
 
 
 class ODataConnector(Connector):
@@ -140,7 +112,15 @@ class ODataConnector(Connector):
         url = self.options.url.get_secret_value()
         if "?" in url or "#" in url:
             raise SettingsError("connector odata: the url has a query.", remedy="Give the service root alone.")
-        return ODataClient(self.session, self.options, self.preset, url)
+        options = self.options
+        return ODataClient(
+            self.session,
+            options,
+            self.preset,
+            url=url,
+            metadata_path=options.metadata_path,
+            parameters=options.parameters,
+        )
 
     def close(self) -> None:
         if self._client is not None:
@@ -162,7 +142,7 @@ class ODataConnector(Connector):
         client = self.client
         started = time.monotonic()
         try:
-            answer = client.http.request("GET", client.http.base_url, headers=self.preset.headers, operation="probe")
+            answer = client.request("GET", client.http.base_url, headers=self.preset.headers, operation="probe")
             version = answer.headers.get("OData-Version") or answer.headers.get("DataServiceVersion")
         except MissingObjectError:
             version = None
@@ -199,7 +179,7 @@ class ODataConnector(Connector):
             known = next(iter(client.shared.metadata), "")
             address = urljoin(client.http.base_url, f"{known}/" if known else "")
             with suppress(MissingObjectError, RejectedError):
-                client.http.request("GET", address, headers=self.preset.headers, operation="limits")
+                client.request("GET", address, headers=self.preset.headers, operation="limits")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         environment = self.session.environment
         found = [
@@ -298,7 +278,7 @@ class ODataConnector(Connector):
         from weighbridge.connectors._odata_client import query_text
 
         try:
-            answer = client.http.request(
+            answer = client.request(
                 "GET",
                 f"{target.url}/$count" + query_text({"$filter": where}),
                 headers={**target.protocol.headers, **self.preset.headers},
@@ -332,8 +312,8 @@ class ODataConnector(Connector):
         page_rows: int | None = None,
     ) -> Iterator[Page]:
         target = self.client.target(object)
-        plan = _Plan(self, target, columns, filter_of(object), page_rows)
-        cursor = _Cursor.of(after)
+        plan = ReadPlan(self, target, columns, filter_of(object), page_rows)
+        cursor = Cursor.of(after)
         paging = self.options.paging or self.preset.paging
         if cursor is not None:
             yield from self._resume(plan, cursor)
@@ -352,7 +332,7 @@ class ODataConnector(Connector):
                 if paging == "keyset":
                     raise
                 self.client.shared.no_keyset.add(target.name)
-                plan = _Plan(self, target, columns, filter_of(object), page_rows)
+                plan = ReadPlan(self, target, columns, filter_of(object), page_rows)
             except ConnectorError:
                 yield from begun
                 raise
@@ -362,7 +342,7 @@ class ODataConnector(Connector):
                 return
         yield from plan.by_link(None)
 
-    def _resume(self, plan: _Plan, cursor: _Cursor) -> Iterator[Page]:
+    def _resume(self, plan: ReadPlan, cursor: Cursor) -> Iterator[Page]:
         if cursor.kind == "key":
             return plan.by_key(tuple(cursor.value))
         if cursor.kind == "skip":
@@ -400,15 +380,15 @@ class ODataConnector(Connector):
     def track(self, object: str) -> str | None:
         """Start change tracking: reads the object through once; the delta link, None where the service offers none."""
         target = self.client.target(object)
-        return _Plan(self, target, None, filter_of(object), None).delta_link()
+        return ReadPlan(self, target, None, filter_of(object), None).delta_link()
 
     def delta(self, object: str, link: str) -> DeltaPage:
         """What changed since `link` (of `track` or the last `delta`)."""
-        return _Plan(self, self.client.target(object), None, filter_of(object), None).delta(link)
+        return ReadPlan(self, self.client.target(object), None, filter_of(object), None).delta(link)
 
     def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
         target = self.client.target(object)
-        plan = _Plan(self, target, None, filter_of(object), min(100, self._page_rows(None)))
+        plan = ReadPlan(self, target, None, filter_of(object), min(100, self._page_rows(None)))
         found = {
             "lookup": Operation("lookup", plan.look_up, f"GET {target.entity_set.name} by its key"),
             "page": Operation("page", plan.one_page, f"GET {plan.page_rows} rows of {target.entity_set.name}"),
@@ -443,296 +423,3 @@ class ODataConnector(Connector):
 
     def _page_rows(self, asked: int | None) -> int:
         return min(asked or self.options.page_rows or self.preset.page_rows, MOST_PAGE_ROWS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cursor:
-    """Where a read goes on: behind a key, at a link, or at an offset."""
-
-    kind: str
-    value: Any
-
-    def text(self) -> str:
-        return json.dumps([self.kind, self.value])
-
-    @classmethod
-    def of(cls, text: str | None) -> _Cursor | None:
-        if text is None:
-            return None
-        try:
-            kind, value = json.loads(text)
-        except (ValueError, TypeError):
-            raise SettingsError("the cursor to read after is not one of this connector.") from None
-        return cls(kind, value)
-
-
-class _Plan:
-    """One read of one entity set: what to ask for, page by page."""
-
-    def __init__(
-        self,
-        connector: ODataConnector,
-        target: Target,
-        columns: Sequence[str] | None,
-        where: str | None,
-        page_rows: int | None,
-    ) -> None:
-        self.connector = connector
-        self.client = connector.client
-        self.target = target
-        self.where = where
-        self.page_rows = connector._page_rows(page_rows)
-        schema = connector.discover(target.name)
-        wanted: list[Column] = []
-        for name in columns if columns is not None else [c.name for c in schema.columns]:
-            column = schema.column(name)
-            if column is None:
-                raise MissingObjectError(
-                    f"{target.name} has no column '{name}'.",
-                    remedy=f"It has {', '.join(c.name for c in schema.columns[:40])}.",
-                )
-            wanted.append(column)
-        self.columns = wanted
-        self.keys = schema.keys
-        asked = [c.name for c in wanted]
-        self.select = ",".join(asked + [k for k in schema.keys if k not in asked]) if columns is not None else None
-        self.maker = RowsToPage(target.name, wanted, schema.keys, arrays=self._arrays)
-        self.meter = connector.session.meter
-
-    def _arrays(self, values: Sequence[Any], column: Column) -> tuple[pa.Array, list[Misfit]]:
-        return array_of(
-            values,
-            column.type,
-            column=column.name,
-            native=column.native,
-            empty_is_null=self.connector.options.empty_is_null,
-        )
-
-    def keyset_possible(self, *, forced: bool) -> bool:
-        if self.target.name in self.client.shared.no_keyset or not self.keys:
-            return False
-        kinds = [p for p in self.target.entity_set.type.properties if p.name in self.keys]
-        return forced or all(p.type in SORTABLE_KEYS and p.enum is None and p.filterable for p in kinds)
-
-    def _fetch(self, url: str, query: Mapping[str, str | None] | None, *, prefer: str | None = None) -> _Fetched:
-        before = self.meter.attempts
-        started = time.monotonic()
-        answer = self.client.get(self.target, url, query, operation="read", prefer=prefer)
-        rows, following, envelope = self.target.protocol.rows(answer.json(), self.target.name)
-        self.meter.count(rows=len(rows))
-        seconds = time.monotonic() - started
-        return _Fetched(rows, following, envelope, answer.url, seconds, max(1, self.meter.attempts - before))
-
-    def _keys_of(self, rows: list[Any]) -> list[tuple[Any, ...]]:
-        try:
-            return list(zip(*(map(itemgetter(k), rows) for k in self.keys), strict=True))
-        except (KeyError, TypeError):
-            raise ProtocolError(
-                f"{self.target.name}: a row without its key ({', '.join(self.keys)}).",
-                remedy="The service hides or drops key fields: ask its owner.",
-            ) from None
-
-    def _behind(self, last: tuple[Any, ...] | None) -> str | None:
-        """`$filter` for everything behind the key `last`, within the object's own filter."""
-        if last is None:
-            return self.where
-        kind = self.target.entity_set.type
-        parts: list[str] = []
-        for n, name in enumerate(self.keys):
-            equal = [f"{k} eq {self._word(k, last[i], kind)}" for i, k in enumerate(self.keys[:n])]
-            parts.append(" and ".join([*equal, f"{name} gt {self._word(name, last[n], kind)}"]))
-        behind = parts[0] if len(parts) == 1 else "(" + " or ".join(f"({p})" for p in parts) + ")"
-        return f"({self.where}) and {behind}" if self.where else behind
-
-    def _word(self, name: str, value: Any, kind: Any) -> str:
-        declared = kind.property(name)
-        return self.target.protocol.literal(value, declared.type if declared else "Edm.String")
-
-    def by_key(self, last: tuple[Any, ...] | None) -> Iterator[Page]:
-        """Every page starts behind the last key of the one before: rows that come or go hide no other row."""
-        order = ",".join(self.keys)
-        number = 0
-        while True:
-            query = {
-                "$select": self.select,
-                "$filter": self._behind(last),
-                "$orderby": order,
-                "$top": str(self.page_rows),
-            }
-            got = self._fetch(self.target.url, query)
-            number += 1
-            if not got.rows:
-                return
-            keys = self._keys_of(got.rows)
-            self.maker.seam(keys, number, strict=True)
-            if last is not None and keys[0] == last:
-                raise ProtocolError(
-                    f"{self.target.name}: the service does not move on behind a key.",
-                    remedy="Set paging = 'next_link' for this system.",
-                )
-            last = keys[-1]
-            yield self._page(got, number, _Cursor("key", list(last)).text(), ())
-            short = len(got.rows) < self.page_rows
-            if short and got.following is None and len(got.rows) % ROUND:
-                return
-
-    def by_link(self, address: str | None) -> Iterator[Page]:
-        """Follow the service's own links; whether rows can be hidden by others depends on the service."""
-        size = str(self.page_rows)
-        prefer = f"odata.maxpagesize={size}" if self.target.protocol.version == 4 else None
-        query: Mapping[str, str | None] | None = None
-        observations: tuple[Observation, ...] = ()
-        if address is None:
-            address = self.target.url
-            query = {"$select": self.select, "$filter": self.where}
-            observations = (
-                Observation(
-                    "unstable_paging",
-                    "pages follow the service's links: a row added or removed while it is read may hide another one.",
-                ),
-            )
-        seen: set[bytes] = set()
-        number = 0
-        while True:
-            got = self._fetch(address, query, prefer=prefer)
-            query = None
-            number += 1
-            if self.keys:
-                observations += self.maker.seam(self._keys_of(got.rows), number, strict=False)
-            cursor = None
-            if got.following is not None:
-                address, elsewhere = self.client.onward(got.following, got.url, self.target)
-                if elsewhere and number == 1:
-                    observations += (self._elsewhere(got.following),)
-                mark = hashlib.blake2b(address.encode(), digest_size=16).digest()
-                if mark in seen:
-                    raise ProtocolError(
-                        f"{self.target.name}: the links between pages go in a circle (page {number}).",
-                        remedy="Tell the service's owner; try paging = 'keyset' or 'skip' for this system.",
-                    )
-                seen.add(mark)
-                parts = urlsplit(address)
-                cursor = _Cursor("link", f"{parts.path}?{parts.query}").text()
-            if got.rows:
-                yield self._page(got, number, cursor, observations)
-                observations = ()
-            if got.following is None:
-                return
-
-    @staticmethod
-    def _elsewhere(link: str) -> Observation:
-        return Observation(
-            "next_link_other_host",
-            f"links to the next page name another host ({urlsplit(link).hostname}); they were read at the configured "
-            "host, no credentials went there.",
-        )
-
-    def by_skip(self, offset: int) -> Iterator[Page]:
-        """$top and $skip in key order, for services without links that cannot compare keys."""
-        number = 0
-        while True:
-            query = {
-                "$select": self.select,
-                "$filter": self.where,
-                "$orderby": ",".join(self.keys) or None,
-                "$top": str(self.page_rows),
-                "$skip": str(offset),
-            }
-            got = self._fetch(self.target.url, query)
-            number += 1
-            if not got.rows:
-                return
-            observations = self.maker.seam(self._keys_of(got.rows), number, strict=False) if self.keys else ()
-            if number == 1:
-                observations += (
-                    Observation(
-                        "unstable_paging",
-                        "pages by $skip: a row added or removed while it is read may hide another one.",
-                    ),
-                )
-            offset += len(got.rows)
-            yield self._page(got, number, _Cursor("skip", offset).text(), observations)
-
-    def _page(self, got: _Fetched, number: int, cursor: str | None, said: tuple[Observation, ...]) -> Page:
-        return self.maker.page(
-            got.rows, number=number, seconds=got.seconds, calls=got.calls, cursor=cursor, observations=said
-        )
-
-    # --- one call of a user -----------------------------------------------------------------------------------
-
-    def look_up(self, key: Key) -> OperationResult:
-        return self._counted(lambda: self._one(key))
-
-    def _one(self, key: Key) -> int:
-        url = self.client.key_url(self.target, key)
-        answer = self.client.get(self.target, url, {"$select": self.select}, operation="lookup")
-        self.target.protocol.entity(answer.json(), self.target.name)
-        return 1
-
-    def one_page(self, key: Key) -> OperationResult:
-        return self._counted(lambda: self._some(key))
-
-    def _some(self, key: Key) -> int:
-        query = {"$select": self.select, "$filter": self.where, "$top": str(self.page_rows)}
-        if self.keyset_possible(forced=False) and len(key) == len(self.keys):
-            query |= {"$orderby": ",".join(self.keys), "$filter": self._behind(tuple(key))}
-        answer = self.client.get(self.target, self.target.url, query, operation="page")
-        return len(self.target.protocol.rows(answer.json(), self.target.name)[0])
-
-    def _counted(self, call: Any) -> OperationResult:
-        attempts, received = self.meter.attempts, self.meter.bytes_received
-        rows = call()
-        self.meter.count(rows=rows)
-        return OperationResult(max(1, self.meter.attempts - attempts), rows, self.meter.bytes_received - received)
-
-    # --- delta ------------------------------------------------------------------------------------------------
-
-    def delta_link(self) -> str | None:
-        if self.target.protocol.version == 2:
-            return None
-        address, query = self.target.url, {"$select": self.select, "$filter": self.where}
-        asked: Mapping[str, str | None] | None = query
-        for _page in range(1_000_000):
-            got = self._fetch(address, asked, prefer="odata.track-changes")
-            asked = None
-            if got.following is None:
-                link = got.envelope.get(self.target.protocol.delta_key)
-                return link if isinstance(link, str) else None
-            onward, _ = self.client.onward(got.following, got.url, self.target)
-            if onward == address:
-                break
-            address = onward
-        raise ProtocolError(f"{self.target.name}: change tracking does not come to an end.")
-
-    def delta(self, link: str) -> DeltaPage:
-        address, _ = self.client.onward(link, self.target.url, self.target)
-        rows: list[Any] = []
-        removed: list[str] = []
-        seconds, calls = 0.0, 0
-        seen: set[str] = set()
-        while True:
-            if address in seen:
-                raise ProtocolError(f"{self.target.name}: the delta links go in a circle.")
-            seen.add(address)
-            got = self._fetch(address, None)
-            seconds, calls = seconds + got.seconds, calls + got.calls
-            for row in got.rows:
-                if isinstance(row, dict) and ("@removed" in row or "@odata.removed" in row):
-                    removed.append(str(row.get("@id") or row.get("@odata.id") or row.get("id")))
-                else:
-                    rows.append(row)
-            if got.following is None:
-                following = got.envelope.get(self.target.protocol.delta_key)
-                page = self.maker.page(rows, number=1, seconds=seconds, calls=calls, cursor=None)
-                return DeltaPage(page, tuple(removed), str(following) if following else link)
-            address, _ = self.client.onward(got.following, got.url, self.target)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    rows: list[Any]
-    following: str | None
-    envelope: Mapping[str, Any]
-    url: str
-    seconds: float
-    calls: int

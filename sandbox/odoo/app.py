@@ -6,6 +6,7 @@ JSON-RPC reports every error with HTTP 200; JSON-2 uses real statuses, 500 for a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import xmlrpc.client
@@ -60,6 +61,12 @@ class _App:
             "protocol_version": 1,
         }
 
+    async def weigh(self, result: Any) -> None:
+        """The service time of each record that a call returned."""
+        per_row = self.gate.limits.latency_per_row_ms
+        if per_row and isinstance(result, list) and result:
+            await asyncio.sleep(per_row * len(result) / 1000)
+
     # --- services ---------------------------------------------------------------------------------------------
 
     def service(self, service: str, method: str, args: list[Any]) -> Any:
@@ -95,6 +102,7 @@ class _App:
         try:
             async with self.gate.admit():
                 result, cookies = self._dispatch(request, path, params)
+                await self.weigh(result)
         except Refused as refused:
             return _refuse(refused)
         except Fault as fault:
@@ -174,6 +182,7 @@ class _App:
                 result = self.registry.call(
                     user, request.path_params["model"], request.path_params["method"], arguments, given
                 )
+                await self.weigh(result)
         except Refused as refused:
             return _refuse(refused)
         except Fault as fault:

@@ -360,9 +360,12 @@ def test_an_absurd_retry_after_is_not_waited_for(form: str) -> None:
     session = Session(retry=Retry(attempts=3, base=0.01, cap=0.02, deadline=5))
     refusal = {"status": 429, "retry_after": form}
     nobody: dict[str, Any] = {"username": None, "password": None, "session": session}
-    with limited({"requests_per_window": 2, "window_s": 60}, refusal=refusal) as server, opened(server, **nobody) as c:
-        with pytest.raises(ThrottledError):
-            list(c.read("Numbers", page_rows=5))
+    with (
+        limited({"requests_per_window": 2, "window_s": 60}, refusal=refusal) as server,
+        opened(server, **nobody) as c,
+        pytest.raises(ThrottledError),
+    ):
+        list(c.read("Numbers", page_rows=5))
 
 
 def test_a_quota_is_no_rate_limit() -> None:
@@ -386,6 +389,20 @@ def test_limits_are_reported() -> None:
         assert found["requests_per_window"].detail["remaining"] == 299
         assert found["concurrent_calls"].cap == 52
         assert "preset_unproven" in {o.code for o in c.probe().observations}
+
+
+def test_parameters_and_metadata_elsewhere(standin: Server) -> None:
+    options: dict[str, Any] = {
+        "url": f"{standin.url}/odata/P/",
+        "metadata_path": "../P/$metadata",
+        "parameters": {"sap-client": "100"},
+    }
+    with opened(standin, **options, paging="next_link") as c:
+        pages = list(c.read("Numbers", columns=["Id"]))
+        assert sum(p.batch.num_rows for p in pages) >= 250
+        assert pages[0].cursor is not None
+        assert pages[0].cursor.count("sap-client=100") == 1
+        assert c.count("Numbers").value >= 250
 
 
 def test_forks_share_login_and_metadata(standin: Server) -> None:
