@@ -106,8 +106,8 @@ Written by `tox -e evaluate` (`python -m evaluate.forecast`). Every case is a sy
 pool, a lock, a token bucket, a concurrency cap, a pool behind a bucket, a table scan, a daily quota, and two kinds that
 no permitted probe can see (a bucket larger than all bursts, a pool larger than the burst). The product's own code
 probes it as staging, with ramps that end at 10, 20 or 40 users and bursts of at most 64 or 128, and answers for 200 to
-500 users with a headroom of {headroom:g}. The ranges stand in `evaluate/ranges.toml`; constants were looked at with other
-seeds than the one below.
+500 users with a headroom of {headroom:g}. The ranges stand in `evaluate/ranges.toml`; constants were looked at with
+other seeds than the one below.
 
 - **number given**: the point's first ceiling is stated in users, and no refused ceiling could come before it.
 - **truth inside**: of those, the truth lies between low and high. **within 10 %**: the middle is that near.

@@ -157,7 +157,7 @@ def test_200_with_an_error_body_is_an_error():
 
 
 def test_a_system_that_slows_down_later():
-    with QueueServer(latency_ms=10, slow_after_calls=70, slow_factor=6) as server:
+    with QueueServer(latency_ms=10, slow_after_calls=70, slow_factor=20) as server:
         forecasts, codes, _ = weigh(server, seconds=2.5, scale={"latency_objective_ms": 2000})
     assert "load.slows_with_time" in codes
     assert forecasts["latency_objective"].users is None
