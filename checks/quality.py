@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from weighbridge.checks.base import (
@@ -14,6 +15,7 @@ from weighbridge.checks.base import (
     Finding,
     Inconclusive,
     Landing,
+    Measurement,
     Result,
     RuleResult,
     Severity,
@@ -22,10 +24,12 @@ from weighbridge.checks.conditions import ROW, Source
 from weighbridge.checks.masking import is_sensitive, mask_text, mask_value
 from weighbridge.checks.suite import Planned, compile_suite, target_view
 from weighbridge.checks.workspace import DATA, Workspace
+from weighbridge.connectors.base import Sql
 from weighbridge.contracts.models import IntegrationPoint, Rule, SchemaObject
 
 if TYPE_CHECKING:
     from weighbridge.checks.gx import Verdict
+    from weighbridge.checks.in_place import InPlace
 
 __all__ = ["QualityCheck", "finding_of", "result_of"]
 
@@ -88,11 +92,18 @@ class QualityCheck:
         with Workspace(landing, point.object, siblings=siblings, targets=targets) as workspace:
             planned = _plan(rules, workspace, targets, {**target_errors, **sibling_errors}, empty=empty)
             context.progress(f"{point.id}: {len(planned)} rules over {landing.rows:,} rows")
-            verdicts, slower = _judge(planned, workspace, point, evidence, context)
+            there = _in_place(planned, point, evidence, context)
+            judged = there.verdicts if there is not None else {}
+            verdicts, slower = _judge([p for p in planned if p.rule.path not in judged], workspace, context)
             if slower:
                 yield Finding("quality.slower_engine", f"{point.id}: {slower}")
+            if there is not None:
+                yield Measurement("quality", {"dialect": there.source.words.name, "in_place": sorted(judged)})
             for plan in planned:
-                result = result_of(plan, verdicts.get(id(plan)), workspace)
+                verdict = judged.get(plan.rule.path) or verdicts.get(id(plan))
+                result = result_of(plan, verdict, workspace)
+                if there is not None and plan.rule.path in judged and result.query is not None:
+                    result = replace(result, query=failing_rows(there.planned[plan.rule.path], there.source))
                 yield result
                 if result.outcome == "failed":
                     yield finding_of(point, plan.rule, result)
@@ -180,9 +191,23 @@ def _plan(
     return planned
 
 
-def _judge(
-    planned: Sequence[Planned], workspace: Workspace, point: IntegrationPoint, evidence: Evidence, context: Context
-) -> tuple[dict[int, Verdict], str | None]:
+def _in_place(
+    planned: Sequence[Planned], point: IntegrationPoint, evidence: Evidence, context: Context
+) -> InPlace | None:
+    """What the system's own database says, where the project allows it (`in_place = true`) and it can."""
+    if not context.settings.get("in_place"):
+        return None
+    from weighbridge.checks.in_place import judge_in_place, why_not
+
+    sql = context.connector().facet(Sql)
+    reason = why_not(sql, point)
+    if sql is None or reason is not None:
+        context.progress(f"{point.id}: judged on the landed rows, for {reason}")
+        return None
+    return judge_in_place([p.rule for p in planned if p.type is not None], point, sql, evidence.schema)
+
+
+def _judge(planned: Sequence[Planned], workspace: Workspace, context: Context) -> tuple[dict[int, Verdict], str | None]:
     """GX's verdict by id of the plan, and what to say where a slower engine had to do."""
     runnable = [p for p in planned if p.type is not None]
     if not runnable:
@@ -212,13 +237,10 @@ def _judge(
             verdicts[id(plan)] = _explained(verdict, seconds)
     finally:
         engine.dispose()
-    del point, evidence
     return verdicts, None
 
 
 def _explained(verdict: Verdict, seconds: float) -> Verdict:
-    from dataclasses import replace
-
     if verdict.error and ("INTERRUPT" in verdict.error.upper()):
         return replace(verdict, error=f"it ran longer than {seconds:.0f} s and was stopped")
     return verdict

@@ -42,7 +42,7 @@ _IBAN = "^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"
 _PHONE = r"^(\+|00|0)[0-9][0-9 ()/.-]{5,}[0-9]$"
 _ISO_DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _PERSONAL = re.compile(
-    r"(^|_)(first|last|sur|full|given|family|middle|maiden)_?name|e_?mail|phone|mobile|fax|birth|(^|_)dob($|_)|iban|bic($|_)|"
+    r"(^|_)(first|last|sur|full|given|family|middle|maiden)_?name|e_?mail|phone|mobile|fax|birth|(^|_)born($|_)|(^|_)dob($|_)|iban|bic($|_)|"
     r"ssn|social_?sec|passport|tax_?(id|no|number)|street|address|postal|zip(_?code)?($|_)|(^|_)contact($|_)|salary|"
     r"vorname|nachname|geburt|strasse|plz|telefon|gehalt",
     re.IGNORECASE,
@@ -282,11 +282,11 @@ def _property(
         if len(key) > 1:
             line.parts.append(("primaryKeyPosition", str(key.index(column.name) + 1)))
         line.why.append(key_why)
+    personal = _personal(column, fact)
     if fact is not None:
         _presence(line, column, fact, key)
-        if fact.filled:
+        if fact.filled and not (personal and kind in ("date", "timestamp", "timestamptz", "integer")):
             _VALUES.get(kind, _nothing)(line, column, fact)
-    personal = _personal(column, fact)
     if personal:
         line.parts.append(("classification", "restricted"))
         line.why.append(personal)
