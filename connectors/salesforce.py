@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import quote
 
 from weighbridge.connectors._salesforce_errors import classify, outcome_class, usage_of
 from weighbridge.connectors._salesforce_login import Headers, Login, SalesforceOptions, login_error
@@ -50,6 +51,8 @@ __all__ = ["SalesforceConnector", "SalesforceOptions"]
 
 MOST_COLLECTED = 200
 """Records in one sObject collections call."""
+LONGEST_QUERY = 15_000
+"""Characters of a statement in a URL; Salesforce takes 16,384 with all the rest, and an account may have 800 fields."""
 LIST_ROWS = 50
 """Rows of the page a user looks at."""
 CONCURRENT_LONG = {"Developer Edition": 5, "Trial": 5}
@@ -379,6 +382,8 @@ class SalesforceConnector(Connector):
         client, sf = self._open
         deleted, mode = self.options.deleted, self.options.bulk
         turned = mode == "always" and not resumed
+        if mode == "auto" and not resumed and len(quote(question.soql())) > LONGEST_QUERY:
+            turned = True  # a job's query travels in a body
         if not turned:
 
             def give_way(total: int) -> bool:

@@ -26,6 +26,7 @@ __all__ = ["App", "create"]
 
 UNLIMITED = 5_000_000
 LARGEST_BODY = 150 * 1024 * 1024
+LONGEST_URI = 16_384
 HTML = "text/html; charset=UTF-8"
 
 
@@ -77,6 +78,8 @@ class App:
         host, port = scope["server"]
         base = self.config.get("instance_url") or f"http://{host}:{port}"
         self.seen["/".join(path[:2])] += 1
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_URI:
+            return Reply(414, raw=b"<html><h1>URI Too Long</h1></html>", media=HTML)
         if path[0] == "__sandbox__":
             return self._control("/".join(path[1:]), json.loads(body or b"null"))
         if path[0] != "services" or len(path) < 2:
@@ -182,15 +185,8 @@ class App:
             self.gate.configure(ServerLimits.of(order))
             self.gate.used = int(order.get("daily_used", self.gate.used))
         elif what == "field":
-            store = self.org.store(order["object"])
-            known = store.type.fields.get(order["name"])
-            if known is None:
-                store.type.fields[order["name"]] = Field(order["name"], **order.get("set", {"type": "string"}))
-                for record in (*store.live.values(), *store.bin.values()):
-                    record[order["name"]] = None
-            else:
-                for key, value in order["set"].items():
-                    setattr(known, key, value)
+            for change in order if isinstance(order, list) else [order]:
+                self._change_field(change)
         elif what == "user":
             user = self.org.users[order["username"]]
             user.view_all = bool(order.get("view_all", user.view_all))
@@ -201,6 +197,18 @@ class App:
         else:
             return Reply(404, {"error": f"no control {what}"})
         return Reply(200, {"ok": True})
+
+    def _change_field(self, change: Mapping[str, Any]) -> None:
+        """Drift: change a field's definition, or add a field that is null everywhere."""
+        store = self.org.store(change["object"])
+        known = store.type.fields.get(change["name"])
+        if known is None:
+            store.type.fields[change["name"]] = Field(change["name"], **change.get("set", {"type": "string"}))
+            for record in (*store.live.values(), *store.bin.values()):
+                record[change["name"]] = None
+            return
+        for key, value in change["set"].items():
+            setattr(known, key, value)
 
 
 def _refusal(refused: Refused) -> Reply:

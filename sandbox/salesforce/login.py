@@ -9,10 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-import defusedxml.ElementTree
-import jwt
-from cryptography.x509 import load_pem_x509_certificate
-
 from weighbridge.sandbox.salesforce.org import Client, Org, User
 
 __all__ = ["Login"]
@@ -57,6 +53,8 @@ class Login:
         }
 
     def _jwt(self, assertion: str, base: str) -> Answer:
+        import jwt  # here, for it takes half of the time that the stand-in needs to start
+
         try:
             claims = jwt.decode(assertion, options={"verify_signature": False})
             header = jwt.get_unverified_header(assertion)
@@ -132,6 +130,8 @@ class Login:
 
     def soap(self, body: bytes, base: str) -> tuple[int, str]:
         """The SOAP `login()` call: (status, XML)."""
+        import defusedxml.ElementTree
+
         try:
             tree = defusedxml.ElementTree.fromstring(body)
         except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException):
@@ -176,6 +176,8 @@ class Login:
 
 def _public_key(pem: str) -> Any:
     if "BEGIN CERTIFICATE" in pem:
+        from cryptography.x509 import load_pem_x509_certificate
+
         return load_pem_x509_certificate(pem.encode()).public_key()
     return pem
 

@@ -341,6 +341,16 @@ def test_bulk_is_chosen_by_size(still: Server) -> None:
         assert all(p.cursor for p in small)
 
 
+def test_an_object_with_very_many_fields(org: Server) -> None:
+    org.control("field", [{"object": "Account", "name": f"Very_Long_Name_{n}__c"} for n in range(700)])
+    with connect(org) as connector:
+        batch = next(connector.read("Account")).batch
+        assert batch.num_columns > 700
+        assert batch.num_rows == ROWS
+    with connect(org, bulk="never") as connector, pytest.raises(RejectedError, match="414"):
+        list(connector.read("Account"))
+
+
 def test_a_bulk_job_that_takes_too_long(config: dict[str, Any]) -> None:
     slow = start(APP, {**config, "bulk_latency_s": 60})
     with slow, connect(slow, bulk="always", bulk_wait=0.3) as connector, pytest.raises(RejectedError, match="not done"):
