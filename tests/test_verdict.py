@@ -126,10 +126,11 @@ def test_selected_checks_never_say_ready() -> None:
     assert selected_status([CheckReport(check="schema", status="break")]) == "BROKEN"
 
 
-def point(name: str, status: str, safe, at_least) -> PointReport:
+def point(name: str, status: str, safe, at_least, *forecasts) -> PointReport:
     return PointReport(
         id=name,
-        system="s",
+        forecast=list(forecasts),
+        system=name.partition(".")[0],
         connector="sql",
         object="o",
         contract="c",
@@ -142,9 +143,9 @@ def point(name: str, status: str, safe, at_least) -> PointReport:
 def test_the_whole_names_the_first_to_give_way() -> None:
     whole = overall(
         [
-            point("s.a", "BREAKS", 300.0, 280.0),
-            point("s.b", "BREAKS", 180.0, 165.0),
-            point("s.c", "READY", 900.0, 800.0),
+            point("s.a", "BREAKS", 300.0, 280.0, forecast(users=300, low=280, high=320)),
+            point("s.b", "BREAKS", 180.0, 165.0, forecast(users=180, low=165, high=195)),
+            point("s.c", "READY", 900.0, 800.0, forecast(users=900, low=800, high=990)),
         ],
         target=500,
         selected=False,
@@ -164,3 +165,11 @@ def test_the_whole_is_null_where_a_point_may_break_below() -> None:
 def test_a_staging_quota_is_never_productions() -> None:
     generous = forecast(users=25_000, low=24_000, high=26_000, answers_target=False, environment="staging")
     assert judge(generous, 500, 600)[0] == "UNKNOWN"
+
+
+def test_data_that_must_be_mended_does_not_hide_where_growth_would_stop() -> None:
+    broken = point("crm.a", "BREAKS", 0.0, 0.0, forecast(users=180, low=165, high=195))
+    other = point("erp.b", "BREAKS", 0.0, 0.0, forecast(users=90, low=80, high=99))
+    sentence = overall([broken, other], target=500, selected=False).sentence
+    assert "erp.b gives way first, at about 90 users (daily calls), then crm.a at about 180" in sentence
+    assert "must be mended first at crm.a, erp.b" in sentence

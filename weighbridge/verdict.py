@@ -135,7 +135,9 @@ def _first(check: CheckReport, severity: str) -> str | None:
 
 
 def _users(value: float | None) -> str:
-    return "an unknown number of users" if value is None else f"{value:,.0f} users"
+    if value is None:
+        return "an unknown number of users"
+    return f"{value:,.0f} user{'' if round(value) == 1 else 's'}"
 
 
 def overall(points: Sequence[PointReport], *, target: int, selected: bool) -> OverallVerdict:
@@ -197,18 +199,31 @@ def _sentence(
     if status == "READY":
         return f"Ready for {target} users: all {len(points)} integration points carry them with headroom."
     if status == "BREAKS" and limiting is not None:
-        scaled = [p for p in worst if p.safe_users]
-        data = [p for p in worst if p.safe_users == 0]
         parts = [f"Not ready for {target} users: {count} would break."]
-        if scaled:
-            first = min(scaled, key=lambda p: p.safe_users or 0.0)
-            parts.append(f"As users grow, {first.id} gives way first, at about {first.safe_users:,.0f} users.")
+        parts += _first_to_give_way(worst, target)
+        data = [p for p in worst if p.safe_users == 0]
         if data:
-            names = ", ".join(p.id for p in data[:3]) + (" and others" if len(data) > 3 else "")
-            parts.append(f"{names} fail{'s' if len(data) == 1 else ''} at any number of users until mended.")
+            names = ", ".join(p.id for p in data[:3]) + (f" and {len(data) - 3} more" if len(data) > 3 else "")
+            parts.append(f"At any number of users something must be mended first at {names}.")
         return " ".join(parts)
     if status == "AT_RISK":
         number = f" The first limit lies at about {safe:,.0f} users." if safe else ""
         return f"At risk for {target} users: {count} may not carry them.{number}"
     bound = f" What was measured holds to at least {at_least:,.0f} users." if at_least else ""
     return f"Not known for {target} users: {count} could not be fully answered.{bound}"
+
+
+def _first_to_give_way(points: Sequence[PointReport], target: int) -> list[str]:
+    """The ceilings that growth meets first, one a system: what would stop the go-live were the data sound."""
+    ceilings: dict[str, tuple[float, str, str]] = {}
+    for point in points:
+        for forecast in point.forecast:
+            if forecast.get("high") is not None and forecast["high"] < target:
+                found = forecast["users"], point.id, str(forecast["limit"]).replace("_", " ")
+                ceilings[point.system] = min(found, ceilings.get(point.system, found))
+    if not ceilings:
+        return []
+    first, *rest = sorted(ceilings.values())
+    said = [f"As users grow, {first[1]} gives way first, at about {_users(first[0])} ({first[2]})"]
+    said += [f"{point} at about {users:,.0f} ({limit})" for users, point, limit in rest[:2]]
+    return [", then ".join(said) + "."]
