@@ -157,9 +157,14 @@ class Run:
         self._state(finished=report.run.finished)
         return report
 
-    def asked(self, point: IntegrationPoint) -> bool:
-        """Whether any check of the point has ended."""
-        return any(asked == point.id for asked, _ in self._outcomes)
+    def asked(self, point: IntegrationPoint) -> set[str]:
+        """Names of the point's checks that have ended."""
+        return {check for asked, check in self._outcomes if asked == point.id}
+
+    def not_applicable(self, point: IntegrationPoint, check: Check, message: str) -> None:
+        """Note that a check cannot apply to the point, without contact."""
+        ended = CheckReport(check=check.name, status="skipped", reason="not_applicable", message=message)
+        self._outcomes.setdefault((point.id, check.name), Outcome(ended))
 
     def close(self, *, delete: bool = True) -> None:
         """Close the connections and remove landed rows, unless they are to be kept."""

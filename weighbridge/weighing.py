@@ -101,14 +101,24 @@ class Sessions:
             if not worker:
                 run.points = list(session.points.values())
                 run.recall()
-                asked = [p for p in run.points if run.asked(p)]
-                run.points = asked
-                if asked:
+                run.points = [p for p in run.points if run.asked(p)]
+                if run.points:
                     self._report(run, folder)
             run.close(delete=not worker)
 
     def _report(self, run: Run, folder: Path | None) -> None:
-        report = run.report()
+        whole = True
+        for point in run.points:
+            applicable = {c.name for c in self.applicable(point.contract.path, point)}
+            whole = whole and applicable <= run.asked(point)
+            for check in plugins.checks():
+                if check.name not in applicable:
+                    run.not_applicable(point, check, "systems of this kind have no such side")
+        if not whole:
+            # Only some questions were asked: what they say is no verdict on the go-live.
+            names = set().union(*(run.asked(p) for p in run.points))
+            run.selected = tuple(n for n in plugins.check_names() if n in names)
+        report = run.report(partial=False)
         self.reports.append(report)
         if folder is not None:
             from weighbridge.report.writers import write_reports

@@ -59,7 +59,7 @@ def test_a_break_fails_with_the_rule_and_its_line(project, shop: Path) -> None:
     spoil(shop)
     result = project("-m", "quality")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*shop.odcs.yaml:19:*pattern*7 of 300 rows*"])
+    result.stdout.fnmatch_lines(["*shop.odcs.yaml:17:*pattern*7 of 300 rows*"])
     assert "Traceback" not in result.stdout.str()
 
 
@@ -93,7 +93,10 @@ def test_the_report_is_written_and_valid(project, shop: Path) -> None:
     project("-m", "completeness or schema", "--wb-report", str(shop / "out"), "--junit-xml", str(shop / "j.xml"))
     report = json.loads((shop / "out" / "report.json").read_text())
     assert validate(report) == []
-    assert {c["check"] for c in report["points"][0]["checks"]} == {"completeness", "schema"}
+    asked = {c["check"] for c in report["points"][0]["checks"] if c["reason"] != "not_applicable"}
+    assert asked == {"completeness", "schema"}
+    assert report["verdict"]["status"] == "HOLDS"
+    assert report["run"]["partial"] is False
     assert 'name="weighbridge.point" value="shop.Order"' in (shop / "j.xml").read_text()
 
 
@@ -104,7 +107,7 @@ def test_workers_share_one_run(project, shop: Path, dist: str) -> None:
     result = project("-m", "completeness or schema", "-n", "2", "--dist", dist, "--wb-report", str(shop / "out"))
     result.assert_outcomes(passed=2)
     report = json.loads((shop / "out" / "report.json").read_text())
-    assert len(report["points"][0]["checks"]) == 2
+    assert {c["check"] for c in report["points"][0]["checks"]} >= {"completeness", "schema"}
     assert not list(shop.rglob("*.duckdb"))
 
 
