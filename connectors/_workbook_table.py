@@ -289,14 +289,19 @@ def rows_of(region: Region) -> Iterator[Batch]:
         return
     marked = _marked_rows(region)
     source = book.grid(sheet).rows(region.first, region.last, region.left, region.right)
-    width = region.right - region.left + 1
+    empty = [""] * (region.right - region.left + 1)
     numbers: list[int] = []
     rows: list[list[Any]] = []
     left_out, next_number = 0, region.first
     while fresh := list(islice(source, BATCH)):
         fresh_numbers: Sequence[int] = range(next_number, next_number + len(fresh))
         next_number += len(fresh)
-        blank = [i for i, row in enumerate(fresh) if row.count("") == width and fresh_numbers[i] not in marked]
+        # looking for one blank row as a whole is much cheaper than counting the blanks of every row
+        blank = (
+            [i for i, row in enumerate(fresh) if row == empty and fresh_numbers[i] not in marked]
+            if empty in fresh
+            else []
+        )
         if blank:
             left_out += len(blank)
             gone = set(blank)
