@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
-
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from weighbridge.connectors._odata_protocol import Rates
 from weighbridge.connectors._odata_types import Number
-from weighbridge.connectors._rest_infer import TYPES, at_path, flatten, infer
+from weighbridge.connectors._rest_infer import at_path, infer
+from weighbridge.connectors._rest_options import RestObject, RestOptions
+from weighbridge.connectors._rest_pages import Step, rows_of
 from weighbridge.connectors._rows import RowsToPage
-from weighbridge.connectors._web_auth import Login, LoginOptions
+from weighbridge.connectors._web_auth import Login
 from weighbridge.connectors.base import (
     Column,
     Connector,
@@ -42,71 +42,6 @@ SAMPLE_ROWS = 500
 """Rows that columns are inferred from; at most SAMPLE_PAGES pages."""
 SAMPLE_PAGES = 5
 _NOTHING = ""
-Paging = Literal["none", "link_header", "cursor", "offset", "page"]
-
-
-class RestObject(BaseModel):
-    """One list of records."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    """Below the url: `/crm/v3/objects/contacts`."""
-    rows: str = ""
-    """Where in the answer the list stands, `results`; empty: the answer is the list."""
-    record: str = ""
-    """Where in an item the fields stand, `properties`; the item's own plain fields are kept beside them."""
-    key: tuple[str, ...] | str = ("id",)
-    paging: Paging = "none"
-    cursor: str = ""
-    """Where in the answer the next cursor (or the next page's whole address) stands."""
-    cursor_parameter: str = "cursor"
-    offset_parameter: str = "offset"
-    page_parameter: str = "page"
-    first_page: int = 1
-    size_parameter: str | None = None
-    page_rows: Annotated[int, Field(ge=1)] = 100
-    parameters: dict[str, str] = Field(default_factory=dict)
-    """Sent with every call."""
-    count_path: str | None = None
-    """A call of its own that counts."""
-    count_value: str | None = None
-    """Where the number stands in the answer of `count_path`, else in that of the list."""
-    count_header: str | None = None
-    """The header of the list's answer that holds the number, `X-Total-Count`."""
-    lookup: str | None = None
-    """Path of one record, `/crm/v3/objects/contacts/{id}`."""
-    modified: str | None = None
-    """The column that moves when a record changes."""
-    modified_parameter: str | None = None
-    """The parameter that narrows the list to what changed since a moment (ISO 8601)."""
-    types: dict[str, str] = Field(default_factory=dict)
-    """Columns whose type is not to be inferred: text, integer, number, float, boolean, date, timestamp, ..."""
-
-    @field_validator("types")
-    @classmethod
-    def _known(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, word in value.items():
-            if word not in TYPES:
-                raise ValueError(f"{name}: no type '{word}'; there are {', '.join(TYPES)}")
-        return value
-
-    @model_validator(mode="after")
-    def _whole(self) -> RestObject:
-        if self.paging == "cursor" and not self.cursor:
-            raise ValueError("paging = 'cursor' needs cursor, the place of the next cursor in the answer")
-        return self
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.key,) if isinstance(self.key, str) else self.key
-
-
-class RestOptions(LoginOptions):
-    """The address, the login and the lists by the names that contracts use as physicalName."""
-
-    url: SecretStr
-    objects: dict[str, RestObject]
 
 
 @dataclass(slots=True)
@@ -324,7 +259,7 @@ class RestConnector(Connector):
         page_rows: int | None,
     ) -> Iterator[_Got]:
         """Every page with rows. A cursor, an address or an offset that comes again is an error, not a loop."""
-        step = _Step.of(about, after)
+        step = Step.of(about, after)
         base = self._first(about, page_rows, where)
         seen: set[str] = set()
         meter = self.session.meter
@@ -332,7 +267,7 @@ class RestConnector(Connector):
             before, started = meter.attempts, time.monotonic()
             path, query = step.request(about, base)
             answer = self._get(path, query, operation="read")
-            rows = _rows_of(name, about, answer.json())
+            rows = rows_of(name, about, answer.json())
             meter.count(rows=len(rows))
             following = step.following(about, answer, rows)
             mark = json.dumps([following.address, following.cursor]) if following else ""
@@ -383,7 +318,7 @@ class RestConnector(Connector):
         meter = self.session.meter
         attempts, received = meter.attempts, meter.bytes_received
         answer = self._get(about.path, self._first(about, None, _filter(name)), operation="page")
-        rows = len(_rows_of(str(name), about, answer.json()))
+        rows = len(rows_of(str(name), about, answer.json()))
         meter.count(rows=rows)
         return OperationResult(max(1, meter.attempts - attempts), rows, meter.bytes_received - received)
 
@@ -404,84 +339,6 @@ class _Got:
     seconds: float
     calls: int
     cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Where the next page is: an address, a cursor, or a number (offset or page)."""
-
-    address: str | None = None
-    cursor: str | None = None
-    number: int | None = None
-
-    @classmethod
-    def of(cls, about: RestObject, after: str | None) -> _Step:
-        if after is None:
-            start = {"offset": 0, "page": about.first_page}.get(about.paging)
-            return cls(number=start)
-        try:
-            address, cursor, number = json.loads(after)
-        except (ValueError, TypeError):
-            raise SettingsError("the cursor to read after is not one of this connector.") from None
-        return cls(address, cursor, number)
-
-    def text(self) -> str:
-        return json.dumps([self.address, self.cursor, self.number])
-
-    def request(self, about: RestObject, base: Mapping[str, str]) -> tuple[str, dict[str, str] | None]:
-        if self.address is not None:
-            return self.address, None
-        query = dict(base)
-        if self.cursor is not None:
-            query[about.cursor_parameter] = self.cursor
-        if self.number is not None:
-            query[about.offset_parameter if about.paging == "offset" else about.page_parameter] = str(self.number)
-        return about.path, query
-
-    def following(self, about: RestObject, answer: Answer, rows: list[Any]) -> _Step | None:
-        if about.paging == "link_header":
-            link = _next_link(answer.headers.get("Link", ""))
-            return _Step(address=urljoin(answer.url, link)) if link else None
-        if about.paging == "cursor":
-            told = at_path(answer.json(), about.cursor)
-            if told in (None, "", False):
-                return None
-            text = str(told)
-            if text.startswith(("http://", "https://", "/")):
-                return _Step(address=urljoin(answer.url, text))
-            return _Step(cursor=text)
-        if about.paging == "none" or self.number is None or not rows:
-            return None
-        return _Step(number=self.number + (len(rows) if about.paging == "offset" else 1))
-
-
-def _next_link(header: str) -> str | None:
-    from requests.utils import parse_header_links
-
-    if not header.strip():
-        return None
-    found = (link.get("url") for link in parse_header_links(header) if "next" in link.get("rel", "").split())
-    return next(found, None)
-
-
-def _rows_of(name: str, about: RestObject, body: Any) -> list[dict[str, Any]]:
-    rows = at_path(body, about.rows)
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        where = f"'{about.rows}'" if about.rows else "the answer itself"
-        raise ProtocolError(
-            f"{name}: {where} is no list of records.",
-            remedy="Correct the option rows, or ask the API's owner whether its form changed.",
-        )
-    if not about.record:
-        return [flatten(row) for row in rows]
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        inner = at_path(row, about.record)
-        if not isinstance(inner, Mapping):
-            raise ProtocolError(f"{name}: a row without '{about.record}'.", remedy="Correct the option record.")
-        plain = {k: v for k, v in row.items() if not isinstance(v, Mapping | list)}
-        found.append({**plain, **flatten(inner)})
-    return found
 
 
 def _key_values(name: str, rows: list[dict[str, Any]], keys: Sequence[str]) -> list[tuple[Any, ...]]:
