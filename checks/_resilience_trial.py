@@ -168,15 +168,15 @@ class Trials:
     def session(self, pauses: Pauses, **changes: Any) -> Session:
         session = self.context.session
         self._trials += 1
+        settings: dict[str, Any] = {"timeout": min(session.timeout, self.patience), **changes}
         return session.fork(
             route=self.route,
             retry=POLICY,
-            timeout=min(session.timeout, self.patience),
             meter=Meter(),
             sleep=pauses.sleep,
             clock=pauses.clock,
             random=Random(f"{self.context.seed}:{self._trials}"),  # noqa: S311 - spreads retries, guards nothing
-            **changes,
+            **settings,
         )
 
     def plan(self, *faults: Mapping[str, Any]) -> None:

@@ -65,11 +65,6 @@ class EdgeCasesCheck:
             Severity.INFO,
             "A clear refusal is sound; check such values before they are sent.",
         ),
-        Code(
-            "edge_cases.duplicate_key_taken",
-            Severity.WARN,
-            "Have the system keep the column unique, or look before each write.",
-        ),
         Code("edge_cases.not_cleaned_up", Severity.BREAK, "Remove the records named in the evidence by hand."),
         Code(
             "edge_cases.seen",
@@ -246,8 +241,12 @@ def _round_trips(
     try:
         context.progress(f"{point.id}: {len(trips)} difficult values written and read back")
         try:
-            for trip in trips:
-                yield from _one(point, ref, writer, recipe, trip, written)
+            refusals = [_sent(point, ref, writer, recipe, trip) for trip in trips]
+            found = {
+                str(r.get(recipe.column)): r for r in writer.find(ref, recipe.column, [trip.key for trip in trips])
+            }
+            for trip, refused in zip(trips, refusals, strict=True):
+                yield from _judged(point, trip, refused, found.get(trip.key), written)
         finally:
             left = _clean(ref, writer, recipe, [trip.key for trip in trips])
     finally:
@@ -296,25 +295,27 @@ def _fitting(columns: Mapping[str, Property], evidence: Evidence) -> Iterator[Ed
         yield Edge("a character too long", "text", "n" * (width + 1), "A text is cut without a word.")
 
 
-def _one(
+def _sent(point: IntegrationPoint, ref: str, writer: Any, recipe: Recipe, trip: _Trip) -> str | None:
+    """Write one value; the refusal in the system's words, None when it was taken."""
+    record = {**recipe.record(trip.key), trip.column: trip.edge.value}
+    try:
+        (outcome,) = writer.write(ref, [record])
+    except (UnicodeError, RejectedError) as error:
+        return f"{type(error).__name__}: {error}"
+    if outcome.error_class in FATE_UNKNOWN:
+        raise Inconclusive(f"{point.id}: '{trip.edge.name}' could not be written: {outcome.error}")
+    return None if outcome.ok else outcome.error or "refused"
+
+
+def _judged(
     point: IntegrationPoint,
-    ref: str,
-    writer: Any,
-    recipe: Recipe,
     trip: _Trip,
+    refused: str | None,
+    record: Mapping[str, Any] | None,
     written: list[dict[str, Any]],
 ) -> Iterator[Finding]:
     edge, place = trip.edge, f"{point.object.name}.{_declared_name(point, trip.column)}"
-    record = {**recipe.record(trip.key), trip.column: edge.value}
-    try:
-        (outcome,) = writer.write(ref, [record])
-        refused = None if outcome.ok else outcome.error or "refused"
-        if outcome.error_class in FATE_UNKNOWN:
-            raise Inconclusive(f"{point.id}: {edge.name} could not be written: {outcome.error}")
-    except (UnicodeError, RejectedError) as error:
-        refused = f"{type(error).__name__}: {error}"
-    written.append({"value": edge.name, "place": place, "outcome": "refused" if refused else "written"})
-    found = writer.find(ref, recipe.column, [trip.key])
+    written.append({"value": edge.name, "place": place, "outcome": "refused" if refused else "lost"})
     if refused is not None:
         yield Finding(
             "edge_cases.value_refused",
@@ -323,7 +324,7 @@ def _one(
             observed="refused",
         )
         return
-    if not found:
+    if record is None:
         yield Finding(
             "edge_cases.value_lost",
             f"{point.id}: '{edge.name}' was taken in {place}, but the record is not there.",
@@ -332,15 +333,13 @@ def _one(
             business_effect=edge.effect,
         )
         return
-    change = change_of(edge.value, found[0].get(trip.column))
+    change = change_of(edge.value, record.get(trip.column))
+    written[-1]["outcome"] = change or "unchanged"
     if change is None:
-        written[-1]["outcome"] = "unchanged"
         return
-    written[-1]["outcome"] = change
-    blank = edge.value in ("", None) and found[0].get(trip.column) in ("", None)
-    harmless = blank or change in HARMLESS
+    blank = edge.value in ("", None) and record.get(trip.column) in ("", None)
     yield Finding(
-        "edge_cases.value_normalised" if harmless else "edge_cases.value_changed",
+        "edge_cases.value_normalised" if blank or change in HARMLESS else "edge_cases.value_changed",
         f"{point.id}: '{edge.name}' does not come back from {place} as it went: {change}.",
         expected="the same value",
         observed=change,

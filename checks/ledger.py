@@ -228,7 +228,8 @@ class _Fork:
     def __enter__(self) -> Any:
         from weighbridge.checks._resilience_trial import Pauses
 
-        session = self._writing.trials.session(Pauses(), writes_allowed=True)
+        patient = self._writing.context.session.timeout  # nothing hangs here, and a write may take its time
+        session = self._writing.trials.session(Pauses(), writes_allowed=True, timeout=patient)
         self._connector = self._writing.trials.fork(session)
         return self._connector
 
