@@ -2,8 +2,8 @@
 
     python -m bench load          or          python bench/bench_load.py
 
-Calls go through `requests`, one session a user, as the connectors' do. The lone user beside them has the same server and
-the same client, so the difference is what the crowd's threads add. Limits: under 3 ms at p95, at least 1,500 calls/s.
+Calls go through `requests`, one session a user, as the connectors' do. The lone user beside them has the same server
+and the same client, so the difference is what the crowd's threads add. Limits: under 3 ms at p95, 1,500 calls/s.
 """
 
 from __future__ import annotations

@@ -117,15 +117,15 @@ other seeds than the one below.
 
 
 REALLY = """\
-Queue servers in processes of their own; the truth was found by really running the users in threads (6 s a level), on a
-machine of two cores that others used at the same time. Where no break was found among 1,200 users, that number stands
+Queue servers in processes of their own; the truth was found by really running the users in threads (10 s a level), on a
+machine of two cores that others used at the same time. Where no break was found among 700 users, that number stands
 as the truth."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluate.forecast", description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="share of the simulated cases")
-    parser.add_argument("--real", type=int, default=0, help="real cases to run now (about 40 s each)")
+    parser.add_argument("--real", type=int, default=0, help="real cases to run now (about two minutes each)")
     parser.add_argument("--kept", type=Path, help="lines of JSON with real cases already run")
     parser.add_argument("--seed", type=int, default=RANGES["seeds"]["evaluation"])
     parser.add_argument("--workers", type=int, default=2)

@@ -71,19 +71,19 @@ def _case(number: int, kind: str, rng: np.random.Generator) -> RealCase:
         config |= {"pool": slots, "bucket_rate": capacity * 0.7, "bucket_burst": int(_between(rng, R["bucket"]))}
         capacity *= 0.7
     elif kind == "rows":
-        config |= {"pool": slots, "latency_per_stored_row_us": service * 1e6 / 10_000, "stored_rows": 1_000,
-                   "latency_ms": 5.0}  # fmt: skip
-        alone = 0.005 + service
+        config |= {"pool": slots, "latency_per_stored_row_us": service * 1e6 / 10_000, "stored_rows": 2_000,
+                   "latency_ms": 20.0}  # fmt: skip
+        alone = 0.02 + service
     elif kind == "hidden_pool":
         config |= {"pool": 400}
         capacity = 400 / service
     objective = max(R["objective_least_s"], alone * _between(rng, R["objective_over_service"]))
     production = dict(config)
-    staged = 0.005 + service * 0.1 if kind == "rows" else alone
+    staged = 0.02 + service * 0.2 if kind == "rows" else alone
     if kind == "rows":
         production["stored_rows"] = 10_000
         grown = alone / staged
-        extra["growth"] = (grown / 1.25, grown, min(10.0, grown * 1.25))
+        extra["growth"] = (grown / 1.25, grown, min(5.0, grown * 1.25))
         capacity = slots / alone
     draw, burst, unlike, declared = rng.random(), 128, False, None
     if draw < 0.25:
@@ -145,8 +145,8 @@ class Client:
 
     def users(self, case: Case, users: int) -> Level:
         plan = LoadPlan(
-            self.crew, "things", KEYS, {"lookup": 1.0}, users, case.think_s, seconds=R["hold_s"], warm_up_s=1.5,
-            guards=Guards(error_share=1.0, seconds=R["hold_s"] + 1), seed=users,
+            self.crew, "things", KEYS, {"lookup": 1.0}, users, case.think_s, seconds=R["hold_s"], warm_up_s=4.0,
+            guards=Guards(error_share=1.0, seconds=R["hold_s"] + 1, grace_s=12.0), seed=users,
         )  # fmt: skip
         level = self.engine.run(plan).level
         if level is None:
@@ -154,7 +154,7 @@ class Client:
         return level
 
 
-def real_truth(real: RealCase, *, most: int = 1_200) -> tuple[float, bool]:
+def real_truth(real: RealCase, *, most: int = 700) -> tuple[float, bool]:
     """(users at which it really breaks, whether the search ended); by running them, from the paper's number on."""
     case = real.case
     low, high = 0.0, float("inf")
@@ -186,6 +186,6 @@ def real_truth(real: RealCase, *, most: int = 1_200) -> tuple[float, bool]:
 def _spend(client: Client, case: Case, config: dict[str, Any]) -> None:
     """Empty the bucket: what it saved up is spent by the first minutes of a day."""
     for _ in range(4):
-        level = client.drive(case).flat_out(60, 3.0, int(config["bucket_burst"] + 4 * config["bucket_rate"]))
+        level = client.drive(case).flat_out(150, 6.0, int(config["bucket_burst"] + 4 * config["bucket_rate"]))
         if level.failed > 5:
             return

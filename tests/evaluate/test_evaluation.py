@@ -16,14 +16,14 @@ def score(share):
 def judge(scored):
     assert [s.case.number for s in scored if s.false_ready] == []
     given = [s for s in scored if s.given]
-    assert sum(s.covered for s in given) >= 0.8 * len(given)
+    assert sum(s.covered for s in given) >= 0.7 * len(given)
     hidden = [s for s in scored if s.case.kind == "hidden_bucket"]
     assert all(not s.given and s.answer.verdict != "READY" for s in hidden)
     return given
 
 
 def test_a_few_of_every_kind():
-    scored = score(0.015)
+    scored = score(0.025)
     assert {s.case.kind for s in scored} == set(RANGES["counts"])
     judge(scored)
     assert len(row("some", scored).split("|")) == len(HEAD.splitlines()[0].split("|"))
