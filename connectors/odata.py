@@ -98,8 +98,8 @@ class ODataConnector(Connector):
         if self._client is not None:
             return
         client = self._new_client()
-        client.shared.login.begin(client.http)
         try:
+            client.shared.login.begin(client.http)
             client.metadata("")
         except MissingObjectError:
             pass  # the url is a root: each physicalName names its service

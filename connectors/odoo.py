@@ -45,6 +45,7 @@ from weighbridge.connectors.session import Session
 __all__ = ["OdooConnector", "OdooOptions"]
 
 MOST_PAGE_ROWS = 10_000
+SUPERUSERS = frozenset({"admin", "__system__"})
 USER_PAGE = 80
 """Rows of one list view in Odoo's own web client."""
 ATTRIBUTES = ["type", "string", "required", "relation", "selection", "size", "digits", "store", "name"]
@@ -123,13 +124,14 @@ class OdooConnector(Connector):
             "interface": "JSON-2" if self.rpc.json2 else "JSON-RPC",
             "companies": user.get("company_ids", []),
             "archived": self.options.archived,
+            "superuser": str(user.get("login")) in SUPERUSERS,
             "host": urlsplit(self.options.url.get_secret_value()).hostname,
         }
         said: list[Observation] = []
         if not self.rpc.json2 and self._major >= 19:
             said.append(
                 Observation(
-                    "deprecated_interface",
+                    "login_retiring",
                     "JSON-RPC is deprecated from Odoo 19; an api_key uses the JSON-2 interface instead.",
                 )
             )

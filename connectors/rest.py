@@ -75,7 +75,11 @@ class RestConnector(Connector):
     def open(self) -> None:
         if self._client is None:
             client = self._new_client()
-            self._shared.login.begin(client)
+            try:
+                self._shared.login.begin(client)
+            except BaseException:
+                client.close()
+                raise
             self._client = client
 
     def _new_client(self) -> HttpClient:

@@ -185,7 +185,7 @@ def test_logins(standin: Server) -> None:
         probe = c.probe()
         assert (probe.user, probe.facts["interface"], probe.version) == ("admin", "JSON-2", "19.0")
     with opened(standin) as c:
-        assert {o.code for o in c.probe().observations} == {"deprecated_interface"}
+        assert {o.code for o in c.probe().observations} == {"login_retiring"}
     with start(APP, {"rows": 20, "version": 16}) as old:
         with pytest.raises(AuthError, match="JSON-2"), opened(old, json2=True):
             pass
