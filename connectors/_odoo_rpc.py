@@ -96,7 +96,8 @@ class OdooRpc:
         self.version = self._find_version()
         major = int(found[0]) if self.version and (found := re.findall(r"\d+", self.version)) else 0
         wanted = self.options.api
-        self.json2 = wanted == "json2" or (wanted == "auto" and self.options.api_key is not None and major >= 19)
+        has_json2 = major >= 19 or self.version is None  # no version is told where JSON-RPC is switched off
+        self.json2 = wanted == "json2" or (wanted == "auto" and self.options.api_key is not None and has_json2)
         if not self.json2 and not self.options.username:
             raise AuthError(
                 "Odoo: an api_key without username needs the JSON-2 interface, which this server does not have "

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from json_kit import Answer, Asked, as_json, serving
 
 from weighbridge.connectors._odoo_types import column_of, to_arrays
 from weighbridge.connectors.base import ObjectRef, Page
@@ -192,6 +193,20 @@ def test_logins(standin: Server) -> None:
         with opened(old, json2=True, username="admin") as c:  # the key in the password's place
             assert c.probe().facts["interface"] == "JSON-RPC"
             assert c.count("sale.order").value == 20
+
+
+def test_json2_where_json_rpc_is_switched_off() -> None:
+    def answer(asked: Asked) -> Answer:
+        if not asked.path.startswith("/json/2/"):
+            return 404, {"Content-Type": "text/html"}, b"<h1>Not Found</h1>"
+        return as_json({"uid": 7} if asked.path.endswith("context_get") else 42)
+
+    with serving(answer) as served:
+        options = {"url": served.url, "database": "practice", "api_key": "key-0123456789"}
+        with OdooConnector(options, Session(retry=NO_RETRY)) as c:
+            assert c.count("sale.order").value == 42
+        assert {a.headers["authorization"] for a in served.asked[1:]} == {"bearer key-0123456789"}
+        assert {a.headers["x-odoo-database"] for a in served.asked[1:]} == {"practice"}
 
 
 @pytest.mark.parametrize(
