@@ -31,7 +31,7 @@ from weighbridge.sandbox.faults import FaultProxy, Line
 from weighbridge.sandbox.server import start
 
 OBJECT = "A_SalesOrder"
-THINK_S = 2.0
+THINK_S = 4.0
 WRITE_SHARE = 0.15
 FLAT = 0.10
 """Growth of the process's memory, second half against first, that still counts as flat."""
@@ -162,7 +162,7 @@ def soak(*, seconds: float, users: int, seed: int) -> list[str]:
     config = {"auth": {"kind": "none"}, "services": {"": {"version": 4, "dataset": "company", "rows": 2000}}}
     with start("weighbridge.sandbox.odata.app:create", config) as server:
         session = Session(
-            system="erp", timeout=2.0, writes_allowed=True, retry=Retry(attempts=5, base=0.1, cap=2, deadline=20)
+            system="erp", timeout=5.0, writes_allowed=True, retry=Retry(attempts=5, base=0.1, cap=2, deadline=40)
         )
         with ODataConnector({"url": f"{server.url}/odata/"}, session) as main, FaultProxy(seed=seed) as proxy:
             page = next(iter(main.read(OBJECT, page_rows=500)))

@@ -45,9 +45,10 @@ class Streams(asyncio.StreamReaderProtocol):
         self._side = side
 
     def eof_received(self) -> bool | None:
-        # Who says goodbye need not wait for a hang to end; an answer under way still reaches a half-closed client.
-        if self._side.client:
-            self._side.link.released.set()
+        # A client that ends its side has given up waiting, as most proxies see it: so must the system's side end, or
+        # requests that nobody waits for pile up there.
+        if self._side.client and self._side.link.exchanging:
+            self._side.link.close(hard=False)
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -145,6 +146,7 @@ async def _exchange(link: Link, client: End, server: End) -> bool:
         }
     )
     ways = _Ways(link, client, server, faults, entry)
+    link.exchanging = True
     try:
         for fault in faults:
             if fault.type in INSTEAD or fault.type == "too_many_connections":
@@ -152,6 +154,7 @@ async def _exchange(link: Link, client: End, server: End) -> bool:
         await _send_request(ways, request)
         return await _answer(ways, request)
     finally:
+        link.exchanging = False
         entry["seconds"] = line.now() - started
 
 

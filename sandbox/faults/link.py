@@ -115,6 +115,8 @@ class Link:
         self._version = -1
         self.done = False
         self._full = False
+        self.exchanging = False
+        """HTTP: a request is under way."""
         self.ready = asyncio.Event()
         """Set when the system has been reached."""
 

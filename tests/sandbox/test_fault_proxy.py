@@ -321,6 +321,17 @@ def test_a_hang_is_let_go_by_clear(line):
     assert get(line)[2] == BODY
 
 
+def test_a_client_that_gives_up_leaves_no_connection_to_the_system(line):
+    line.plan("type=latency,latency=5000")
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            get(line, timeout=0.1)
+    deadline = time.monotonic() + 3
+    while line.open_links and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert line.open_links == 0
+
+
 def test_latency_bandwidth_and_slicer_on_http(line):
     for fault, least in (
         ("type=latency,latency=150,jitter=10", 0.13),
