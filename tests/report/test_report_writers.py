@@ -55,10 +55,48 @@ def test_blockers_come_limiting_point_first_and_breaks_before_unknowns(report: R
     assert [(b.kind, b.point, b.check) for b in found] == [
         ("break", "crm.Account", "limits"),
         ("break", "crm.Account", "quality"),
+        ("unknown", "crm.Account", "resilience"),
         ("unknown", "crm.Account", "volume"),
         ("unknown", "finance.Ledger", "schema"),
     ]
     assert found[0].owner == "revenue-ops@example.com"
+
+
+def test_only_questions_that_ready_needs_stand_in_the_way(report: Report) -> None:
+    point = report.points[0]
+    checks = [
+        CheckReport(check="operations", status="unknown", error="no drill"),
+        CheckReport(check="load", status="skipped", reason="budget", message="the call budget is spent"),
+        CheckReport(check="volume", status="skipped", reason="not_applicable"),
+    ]
+    asked = replace(report, points=[replace(point, checks=checks)])
+    assert [(b.code, b.cause) for b in view.blockers(asked)] == [("load.budget", "the call budget is spent")]
+    selected = replace(asked, run=replace(report.run, selected_checks=["operations", "load"]))
+    assert [b.code for b in view.blockers(selected)] == ["load.budget", "operations.unknown"]
+
+
+def test_a_point_at_risk_shows_what_puts_it_there(report: Report) -> None:
+    row = _finding("limits.near", "warn", "too near")
+    point = replace(
+        report.points[1], status="AT_RISK", checks=[CheckReport(check="limits", status="warn", findings=[row])]
+    )
+    (blocker,) = view.blockers(replace(report, points=[point]))
+    assert (blocker.kind, blocker.cause) == ("warn", "too near")
+    assert "warn erp.SalesOrder limits: too near" in summary(replace(report, points=[point]))
+    assert view.blockers(replace(report, points=[replace(point, status="READY")])) == []
+
+
+def _finding(code: str, severity: str, message: str) -> dict[str, object]:
+    blank: dict[str, object] = dict.fromkeys(("business_effect", "remedy", "retest"), "")
+    return {
+        **blank,
+        "code": code,
+        "severity": severity,
+        "message": message,
+        "expected": None,
+        "observed": None,
+        "evidence": {},
+    }
 
 
 def test_what_points_of_a_system_share_is_told_once(report: Report) -> None:
@@ -74,7 +112,7 @@ def test_what_points_of_a_system_share_is_told_once(report: Report) -> None:
     (group,) = view.groups(both)
     assert (group.title, group.also, group.more) == (shared["message"], ("crm.Contact",), 0)
     assert "also crm.Contact" in summary(both)
-    assert [len(view.groups(report)), view.groups(report)[1].more] == [4, 0]
+    assert [len(view.groups(report)), view.groups(report)[1].more] == [5, 0]
 
 
 def test_a_waived_or_skipped_check_blocks_nothing(report: Report) -> None:
@@ -107,7 +145,7 @@ def test_numbers(figure: float | None, words: str) -> None:
 def test_the_terminal_says_the_verdict_then_the_blockers_then_the_points(report: Report) -> None:
     text = summary(report, width=120)
     places = [
-        text.index(w) for w in ("PRACTICE", "BREAKS", "What stands in the way (4)", "daily_calls is spent", "conn")
+        text.index(w) for w in ("PRACTICE", "BREAKS", "What stands in the way (5)", "daily_calls is spent", "conn")
     ]
     assert places == sorted(places)
     assert "180 [165, 195]" in text

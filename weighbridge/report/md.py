@@ -63,7 +63,7 @@ def _blockers(report: Report) -> list[str]:
     told = groups(report)
     for number_, group in enumerate(told[:SHOWN], 1):
         b = group.first
-        kind = "BREAK" if b.kind == "break" else "unknown"
+        kind = {"break": "BREAK", "warn": "warning"}.get(b.kind, "unknown")
         also = "".join(f", {markdown_code(p)}" for p in group.also[:5])
         more = f" (and {group.more} more of this check)" if group.more else ""
         place = f"{markdown_code(b.point)}{also} {markdown_code(b.code)}"

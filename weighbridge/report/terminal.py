@@ -34,6 +34,7 @@ __all__ = ["print_summary", "summary"]
 
 SHOWN_BLOCKERS = 3
 SHOWN_POINTS = 12
+SHOWN_CHANGES = 3
 ENGINEER = 190
 """Characters of the verdict in figures; the report has it whole."""
 _STYLES = {
@@ -105,6 +106,7 @@ def print_summary(
     out.print()
     _blockers(groups(report), len(blockers(report)), say)
     _points(report, out, encoding)
+    _changes(report, say)
     left_out = len(report.not_tested)
     if left_out or report.waivers:
         say((f"Not tested: {left_out}   waived: {len(report.waivers)}   (listed in the report)", "dim"))
@@ -126,8 +128,8 @@ def _blockers(found: list[Group], count: int, say: Callable[..., None]) -> None:
     say((f"What stands in the way ({count})", "bold"))
     for group in found[:SHOWN_BLOCKERS]:
         blocker = group.first
-        style = "bold red" if blocker.kind == "break" else "magenta"
-        word = "BREAK " if blocker.kind == "break" else "? "
+        style = {"break": "bold red", "warn": "yellow"}.get(blocker.kind, "magenta")
+        word = {"break": "BREAK ", "warn": "warn "}.get(blocker.kind, "? ")
         more = [f"{group.more} more of this check"] if group.more else []
         more += [f"also {', '.join(group.also[:3])}"] if group.also else []
         tail = f" ({'; '.join(more)})" if more else ""
@@ -141,6 +143,22 @@ def _blockers(found: list[Group], count: int, say: Callable[..., None]) -> None:
     if len(found) > SHOWN_BLOCKERS:
         say((f"... and {len(found) - SHOWN_BLOCKERS} more, in the report", "dim"), indent=2)
     say(("", ""))
+
+
+def _changes(report: Report, say: Callable[..., None]) -> None:
+    """What is new and fixed against the runs before, in a few lines."""
+    for kind, style in (("new", "bold"), ("fixed", "green")):
+        rows = report.changes.get(kind, [])
+        if rows:
+            say((f"{kind.capitalize()} since the last run ({len(rows)})", style))
+        for row in rows[:SHOWN_CHANGES]:
+            say(
+                (f"{row['point']} {row['code']}: ", "bold"),
+                (one_line(row.get("message") or "", limit=140), ""),
+                indent=2,
+            )
+        if len(rows) > SHOWN_CHANGES:
+            say((f"... and {len(rows) - SHOWN_CHANGES} more", "dim"), indent=2)
 
 
 def _points(report: Report, out: Console, encoding: str) -> None:

@@ -94,7 +94,9 @@ def blockers(report: Report, *, warnings: bool = False) -> list[Blocker]:
     for point in report.points:
         owner = point.owner or owners.get(point.system, "")
         for check in point.checks:
-            found += _of_check(point, check, owner, warnings)
+            found += _of_check(point, check, owner, warnings or point.status == "AT_RISK")
+            if _unanswered(report, check):
+                found.append(_question(point, check, owner))
     kinds = {"break": 0, "unknown": 1, "warn": 2}
     limiting = report.verdict.limiting_point
 
@@ -150,19 +152,31 @@ def _of_check(point: PointReport, check: CheckReport, owner: str, warnings: bool
                 retest=row["retest"] or point.retest,
                 users=point.safe_users,
             )
-    if check.status == "unknown":
-        yield Blocker(
-            point=point.id,
-            check=check.check,
-            kind="unknown",
-            code=f"{check.check}.unknown",
-            cause=check.error or check.message or check.reason or "This check could not look.",
-            effect="",
-            owner=owner,
-            remedy=check.remedy or "",
-            retest=point.retest,
-            users=point.safe_users,
-        )
+
+
+def _unanswered(report: Report, check: CheckReport) -> bool:
+    """Whether the check leaves a question open that READY, or this run of selected checks, needs answered."""
+    required = report.run.required_checks
+    asked = report.run.selected_checks is not None or not required or check.check in required
+    return asked and (
+        check.status == "unknown" or (check.status == "skipped" and check.reason in ("not_permitted", "budget"))
+    )
+
+
+def _question(point: PointReport, check: CheckReport, owner: str) -> Blocker:
+    permitted = check.status != "skipped"
+    return Blocker(
+        point=point.id,
+        check=check.check,
+        kind="unknown",
+        code=f"{check.check}.{'unknown' if permitted else check.reason}",
+        cause=check.error or check.message or check.reason or "This check could not look.",
+        effect="",
+        owner=owner,
+        remedy=check.remedy or ("" if permitted else "Ask the system's owner: `weighbridge doctor --request SYSTEM`."),
+        retest=point.retest,
+        users=point.safe_users,
+    )
 
 
 def columns(report: Report) -> list[str]:
