@@ -191,7 +191,7 @@ def _printable(item: Any) -> Any:
 
 def _detailed(check: CheckReport) -> bool:
     """Whether the point's section has a part about this check."""
-if check.status == "skipped":
+    if check.status == "skipped":
         return check.reason in ("not_permitted", "budget")
     return bool(check.status != "pass" or check.findings or check.rules)
 
