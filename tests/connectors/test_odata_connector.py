@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from weighbridge.connectors.base import Incremental, Loadable, ObjectRef, Page, Writable
+from weighbridge.connectors._odata_presets import PRESETS
+from weighbridge.connectors.base import Count, Incremental, Loadable, ObjectRef, Page, Writable
 from weighbridge.connectors.errors import (
     AuthError,
     MissingObjectError,
@@ -389,6 +390,23 @@ def test_limits_are_reported() -> None:
         assert found["requests_per_window"].detail["remaining"] == 299
         assert found["concurrent_calls"].cap == 52
         assert "preset_unproven" in {o.code for o in c.probe().observations}
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_reads_a_plain_service(standin: Server, preset: str) -> None:
+    with opened(standin, preset=preset) as c:
+        assert len({r["Id"] for r in table(c.read("NOCOUNT/Numbers"))}) == 25
+        assert PRESETS[preset].proven is (preset == "plain")
+        assert ("preset_unproven" in {o.code for o in c.probe().observations}) is (preset != "plain")
+        assert all(one.detail["published"] for one in c.limits() if one.source == "declared")
+
+
+def test_a_count_that_stops_is_not_exact() -> None:
+    nobody = {"username": None, "password": None, "preset": "dataverse"}
+    services = {"": {"dataset": "numbers", "rows": 5000}}
+    with start(APP, {"services": services}) as server, opened(server, **nobody) as c:
+        assert c.count("Numbers") == Count(5000, exact=False)
+        assert c.count(ObjectRef("Numbers", "Id le 4999")) == Count(4999, exact=True)
 
 
 def test_parameters_and_metadata_elsewhere(standin: Server) -> None:
