@@ -49,7 +49,9 @@ def measure(
     connector = connect(counted)
     try:
         facet = connector.facet(Loadable)
-        operations = facet.operations(ObjectRef(point.object.physical_name, point.object.filter), keys) if facet else {}
+        key = [p.physical_name for p in point.object.key]
+        ref = ObjectRef(point.object.physical_name, point.object.filter, key=key)
+        operations = facet.operations(ref, keys) if facet else {}
         for name in scale.shares:
             operation = operations.get(name)
             if operation is None or (name != "page" and not keys):

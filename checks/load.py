@@ -115,7 +115,8 @@ class LoadCheck:
                 f"{point.id}: nobody measured or declared how often a user calls, so there is no forecast in users.",
                 remedy="Measure it with `weighbridge demand`, or set calls_per_user_hour in [scale] or the contract.",
             )
-        ref = ObjectRef(point.object.physical_name, point.object.filter)
+        key = [p.physical_name for p in point.object.key]
+        ref = ObjectRef(point.object.physical_name, point.object.filter, key=key)
         operations = _operations(ref, evidence, context)
         shares = _shares(point, operations, evidence, context)
         entries = register(evidence.limits, context.declared_limits, context.permissions, context.now().isoformat())

@@ -53,15 +53,20 @@ Key = tuple[Any, ...]
 class ObjectRef(str):
     """An object's physical name, with the filter that narrows it; a plain `str` is the whole object."""
 
-    __slots__ = ("everything", "where")
+    __slots__ = ("everything", "key", "where")
     where: str | None
     everything: bool
     """Deleted and archived records included, where the system keeps them: how a reference's targets are read."""
+    key: tuple[str, ...]
+    """The columns of the contract's key: what keys given to `operations` are values of; empty: the system's own."""
 
-    def __new__(cls, name: str, where: str | None = None, *, everything: bool = False) -> Self:
+    def __new__(
+        cls, name: str, where: str | None = None, *, everything: bool = False, key: Sequence[str] = ()
+    ) -> Self:
         self = super().__new__(cls, name)
         self.where = where
         self.everything = everything
+        self.key = tuple(key)
         return self
 
 

@@ -676,9 +676,11 @@ class SqlConnector(Connector):
         import sqlalchemy as sa
 
         schema = self.discover(object)
-        names = getattr(object, "key", None) or schema.keys or self._order(schema)
-        if keys and names and len(keys[0]) != len(names):
-            names = names[: len(keys[0])] if len(names) > len(keys[0]) else names
+        promised: tuple[str, ...] = tuple(getattr(object, "key", ()))
+        # without a key of its own the table is asked by the contract's, indexed or not: as an application would
+        names = promised if promised and all(schema.column(n) for n in promised) else schema.keys or self._order(schema)
+        if keys and len(keys[0]) != len(names):
+            names = ()
         space, table = self._place(object)
         source = sa.table(table, *(sa.column(c.name) for c in schema.columns), schema=space)
         everything = sa.select(*source.c)

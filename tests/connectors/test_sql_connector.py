@@ -577,3 +577,12 @@ def test_reading_is_flat_in_memory(pg_database: Make) -> None:
         base = pa.total_allocated_bytes()
         peak = max(pa.total_allocated_bytes() + page.batch.nbytes - base for page in connector.read("big"))
     assert peak < 8_000_000
+
+
+def test_a_table_without_a_key_is_asked_by_the_contracts(pg_database: Make) -> None:
+    url = pg_database("CREATE TABLE n AS SELECT 'K' || g % 100 AS code, g AS v FROM generate_series(1, 300) g")
+    with SqlConnector({"url": url}) as connector:
+        ops = connector.operations(ObjectRef("n", key=("code",)), [("K7",)])
+        assert ops["lookup"].call(("K7",)).rows == 3
+        assert ops["lookup"].statement == "SELECT * FROM n WHERE code = :key"
+        assert set(connector.operations("n", [("K7",)])) == {"page"}
