@@ -13,8 +13,10 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -24,9 +26,18 @@ with warnings.catch_warnings():
     # Its dependencies' deprecations are not ours to mend.
     warnings.simplefilter("ignore")
     import great_expectations as gx
+    from great_expectations.core import (
+        ExpectationSuiteValidationResult,
+        ExpectationValidationResult,
+        RunIdentifier,
+    )
     from great_expectations.core.batch import Batch
     from great_expectations.core.metric_domain_types import MetricDomainTypes
     from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
     from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
     from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
     from great_expectations.expectations.expectation import BatchExpectation
@@ -50,7 +61,16 @@ from weighbridge.checks.suite import Planned, meets
 from weighbridge.checks.workspace import Workspace
 from weighbridge.contracts.models import Rule
 
-__all__ = ["VERSION", "ExpectFailingRowsToMeet", "ExpectQueryToMeet", "Verdict", "duckdb_engine_of", "validate"]
+__all__ = [
+    "VERSION",
+    "ExpectFailingRowsToMeet",
+    "ExpectQueryToMeet",
+    "SuiteResult",
+    "Verdict",
+    "data_docs",
+    "duckdb_engine_of",
+    "validate",
+]
 
 VERSION: str = gx.__version__
 RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
@@ -319,6 +339,106 @@ def _words(error: BaseException) -> str:
 def _tidy(text: str) -> str:
     kept = " ".join(text.split("Traceback", maxsplit=1)[0].split("[SQL:", maxsplit=1)[0].split())
     return mask_text(kept)[:400]
+
+
+# --- Data Docs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """One point's rules for Data Docs: its name and, a rule, the expectation and the rule's row of the report."""
+
+    name: str
+    rules: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def data_docs(suites: Sequence[SuiteResult], folder: Path, *, run: str, at: datetime) -> Path:
+    """Render Great Expectations' Data Docs of results that are already there; returns the index page.
+
+    Nothing is validated again: what the report says is what the Data Docs say. Rules that were not run appear as
+    expectations that raised, with the reason, so that they are never shown as met.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        site = {
+            "class_name": "SiteBuilder",
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        }
+        context.add_data_docs_site(site_name="weighbridge", site_config=site)  # type: ignore[arg-type]  # a plain dict is what GX documents
+        run_id = RunIdentifier(run_name=run, run_time=at)
+        for suite in suites:
+            _add_suite(context, suite, run_id)
+        context.build_data_docs(site_names=["weighbridge"])
+    return folder / "index.html"
+
+
+def _add_suite(context: Any, suite: SuiteResult, run_id: RunIdentifier) -> None:
+    pairs = [(_configuration(expectation, rule), rule) for expectation, rule in suite.rules]
+    context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=[c.to_domain_obj() for c, _ in pairs]))
+    results = [_past_result(configuration, rule) for configuration, rule in pairs]
+    met = sum(bool(r.success) for r in results)
+    total = len(results)
+    past = ExpectationSuiteValidationResult(
+        success=met == total,
+        results=results,
+        suite_name=suite.name,
+        statistics={
+            "evaluated_expectations": total,
+            "successful_expectations": met,
+            "unsuccessful_expectations": total - met,
+            "success_percent": 100 * met / total if total else None,
+        },
+        meta={"run_id": run_id, "great_expectations_version": VERSION, "active_batch_definition": None},
+    )
+    key = ValidationResultIdentifier(
+        expectation_suite_identifier=ExpectationSuiteIdentifier(suite.name),
+        run_id=run_id,
+        batch_identifier=suite.name,
+    )
+    context.validation_results_store.add(key, past)
+
+
+def _configuration(expectation: Mapping[str, Any], rule: Mapping[str, Any]) -> ExpectationConfiguration:
+    words = f"{rule['path']} (line {rule['line']}): {rule['expected']}"
+    return ExpectationConfiguration(
+        type=str(expectation["type"]),
+        kwargs=dict(expectation["kwargs"]),
+        meta={"rule": rule["path"]},
+        description=words,
+    )
+
+
+def _past_result(configuration: ExpectationConfiguration, rule: Mapping[str, Any]) -> ExpectationValidationResult:
+    unanswered = rule["outcome"] in ("errored", "not_run")
+    count, total = rule.get("count"), rule.get("total")
+    result: dict[str, Any] = {"observed_value": rule.get("observed")}
+    if count is not None and total:
+        share = 100 * count / total
+        result |= {
+            "element_count": total,
+            "unexpected_count": count,
+            "unexpected_percent": share,
+            "unexpected_percent_total": share,
+            "unexpected_percent_nonmissing": share,
+            "partial_unexpected_list": list(rule.get("samples") or ()),
+        }
+    reason = str(rule.get("reason") or rule["outcome"])
+    return ExpectationValidationResult(
+        success=rule["outcome"] == "passed",
+        expectation_config=configuration,
+        result={} if unanswered else result,
+        exception_info={
+            "raised_exception": unanswered,
+            "exception_message": reason if unanswered else None,
+            "exception_traceback": reason if unanswered else None,
+        },
+    )
+
+
+# --- whether all this works here -------------------------------------------------------------------------------------
 
 
 _SELF_TEST: list[str | None] = []

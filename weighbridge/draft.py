@@ -398,7 +398,7 @@ def _personal(column: Column, fact: _Facts | None) -> str | None:
             if fact.matches.get(name, 0) >= 0.5 * fact.filled:
                 return f"looks personal: {fact.matches[name] / fact.filled:.0%} are {word}"
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column.name)
-    if _PERSONAL.search(snake) and kind_of(column.type) in ("text", "date", "timestamp", "integer"):
+    if _PERSONAL.search(snake) and kind_of(column.type) in ("text", "date", "timestamp", "integer", "struct"):
         return "looks personal by its name"
     return None
 

@@ -163,6 +163,12 @@ class Weighing:
             raise
         finally:
             run.close()
+        if self.data_docs:
+            from weighbridge.report.data_docs import write_data_docs
+
+            index = write_data_docs(report, self.points, folder / "data_docs")
+            if index is not None:
+                self.written["data_docs"] = index
         if history is None:
             self._save(report, folder, self.formats)
             return report
