@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +52,25 @@ def lock_owner(path: Path) -> str | None:
 
 
 class Grid:
-    """The values of one sheet in absolute rows and columns (from 1)."""
+    """The values of one sheet in absolute rows and columns (from 1), as far as the scan saw any."""
 
-    def __init__(self, sheet: Any) -> None:
+    def __init__(self, sheet: Any, last_row: int) -> None:
         self._sheet = sheet
+        self.last_row = last_row
         start = sheet.start
         self.first_column = start[1] + 1 if start else 1
         self.width = sheet.width if start else 0
 
     def rows(self, first: int, last: int | None, left: int, right: int) -> Iterator[list[Any]]:
         """Values of the rows first..last, columns left..right; blank is ''. Ends at the last used row."""
-        rows = self._sheet.iter_rows()
-        stop = None if last is None else max(last, first - 1)
+        stop = self.last_row if last is None else min(last, self.last_row)
         begin, end = left - self.first_column, right - self.first_column + 1
         before, after = [""] * max(0, -begin), [""] * max(0, end - self.width)
         low, high = max(begin, 0), max(min(end, self.width), 0)
         whole = not before and not after and low == 0 and high == self.width
-        chosen = islice(rows, first - 1, stop)
+        # calamine's sheet ends before rows that hold nothing but formulas without a value
+        filler = [""] * self.width
+        chosen = islice(chain(self._sheet.iter_rows(), repeat(filler)), first - 1, max(stop, first - 1))
         if whole:
             return chosen
         return (before + row[low:high] + after for row in chosen)
@@ -165,7 +167,7 @@ class Book:
                 f"{area:,} cells of which {scan.filled:,} hold anything; reading it would take the machine's memory.",
                 remedy="Delete the stray cells at the far end (Ctrl+End shows them), or address the data as a table.",
             )
-        grid = Grid(self._calamine(sheet.name))
+        grid = Grid(self._calamine(sheet.name), scan.last_row)
         self._grid = (sheet.name, grid)
         return grid
 

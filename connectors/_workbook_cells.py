@@ -139,6 +139,12 @@ class SheetScan:
             return {}
         return {KINDS[k]: int(n) for k, n in enumerate(self.kinds[column - 1]) if n}
 
+    def empty(self, column: int) -> bool:
+        """Whether a column (from 1) holds neither values nor formulas without a value."""
+        if self.counts(column):
+            return False
+        return not (self.uncached.packed % COLUMNS == column - 1).any()
+
 
 OnFormula = Callable[[int, int, bytes, bytes], None]
 

@@ -227,7 +227,7 @@ def _labels(
         text = raw.strip()
         letters = column_letters(left + offset)
         if text == "":
-            if not sum(scan.counts(left + offset).values()):
+            if scan.empty(left + offset):
                 continue  # an empty column between or beside
             text = f"column_{letters}"
             unnamed[text] = letters

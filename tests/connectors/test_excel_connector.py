@@ -190,6 +190,15 @@ def test_a_row_of_nothing_but_errors_is_a_row(tmp_path: Path) -> None:
     assert len(misfits) == 4
 
 
+def test_rows_of_nothing_but_uncalculated_formulas_are_rows_too(tmp_path: Path) -> None:
+    rows = [*ROWS[:3], *([Formula(f"A{n}")] * 4 for n in range(3))]
+    path = made(tmp_path, SheetPlan("Data", [HEADER, *rows]), SheetPlan("All", [[Formula("A9"), Formula("B9")]] * 3))
+    found, misfits = read(path, "Data")
+    assert (len(found), len(misfits)) == (6, 12)
+    found, misfits = read(path, "All!A1:B")
+    assert (len(found), len(misfits)) == (2, 4)
+
+
 def test_twenty_digits_survive_as_text_and_as_number(tmp_path: Path) -> None:
     digits = "12345678901234567890"
     path = made(tmp_path, SheetPlan("Data", [["a", "b"], *([digits, Decimal(digits) + n] for n in range(5))]))
