@@ -207,6 +207,7 @@ class Trials:
     def slice(self, ref: str, columns: Sequence[str], keys: Sequence[str], rows: int) -> tuple[Slice, Shape, Trial]:
         """Read undisturbed, through the lines: the measure of all that follows. Raises the connector's own error."""
         self.clear()
+        self.patience = self.context.session.timeout
         since = self.now()
         page_rows = max(1, min(200, -(-rows // PAGES)))
         trial = self._run(lambda t, s: self._read(t, s, ref, columns, page_rows, ROWS))

@@ -161,11 +161,13 @@ class ResilienceCheck:
         for cell in chosen(shape, context.settings.get("fault_matrix", "default")):
             context.progress(f"{point.id}: {cell.name}")
             verdict = self._cell(ref, measure, cell, trials)
-            if verdict.outcome in ("lost", "duplicated", "changed"):
-                # Somebody else may have changed the rows: only what differs from a fresh look is our loss.
+            if verdict.complaints and not verdict.trial.hung:
+                # Somebody else may have changed the rows, or this machine may have been too busy for its timeouts:
+                # only what shows again is a finding; rows that are lost although nothing changed need no second time.
                 fresh, _, _ = trials.slice(ref, columns, keys, landing.rows)
-                if fresh.rows != measure.rows:
-                    measure = fresh
+                steady, measure = fresh.rows == measure.rows, fresh
+                if not (steady and verdict.outcome in ("lost", "duplicated", "changed")):
+                    trials.patience *= 2
                     verdict = self._cell(ref, measure, cell, trials)
             verdicts.append(verdict)
             yield from _findings(point, cell, verdict)
