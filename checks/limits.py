@@ -86,14 +86,23 @@ class LimitsCheck:
         now = context.now()
         entries = register(evidence.limits, context.declared_limits, context.permissions, now.isoformat())
         silent: dict[str, str] = {}
+        told: dict[str, tuple[Limit, Forecast, Question]] = {}
         for entry in entries:
             question = self._question(point, evidence, context, entry)
             answer = forecast_limit(question)
             if isinstance(answer, str):
                 silent[entry.limit.name] = answer
                 continue
+            if answer.users is None:
+                yield answer
+                continue
+            # one name in two scopes, a server's connections and a login's: the tighter one is met first
+            before = told.get(answer.limit)
+            if before is None or answer.users < (before[1].users or 0.0):
+                told[answer.limit] = (entry.limit, answer, question)
+        for limit, answer, question in told.values():
             yield answer
-            yield from _findings(point, entry.limit, answer, question)
+            yield from _findings(point, limit, answer, question)
         yield Measurement("limits", {"not_binding": silent, "registered": [e.limit.name for e in entries]})
 
     def _question(self, point: IntegrationPoint, evidence: Evidence, context: Context, entry: Entry) -> Question:

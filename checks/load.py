@@ -172,8 +172,9 @@ class LoadCheck:
         self, point: IntegrationPoint, context: Context, user: UserLoad, entries: Sequence[Entry], rows: _Rows
     ) -> Setting:
         permissions = context.permissions
-        # a database has no limiter of calls a second: its ceilings are connections, slots and time
-        known = rate_known(entries) or context.connector().facet(Sql) is not None
+        # databases and files have no limiter of calls a second: their ceilings are connections, slots and time
+        here = context.connector()
+        known = rate_known(entries) or here.facet(Sql) is not None or not here.networked
         return Setting(
             calls_per_user_hour=user.per_hour.mid,
             peak_factor=user.peak_factor,

@@ -52,7 +52,7 @@ def declared(entry: Mapping[str, Any], environment: str, at: str) -> Limit:
 def register(
     reported: Sequence[Limit], declarations: Sequence[Mapping[str, Any]], permissions: Permissions, at: str
 ) -> list[Entry]:
-    """One entry a name, sorted by name."""
+    """One entry for each name and scope, sorted by name."""
     here = permissions.environment
     known = [*reported, *(declared(d, here, at) for d in declarations)]
     by_name: dict[str, list[Limit]] = {}
@@ -60,17 +60,18 @@ def register(
         if limit.environment in (here, "production"):
             by_name.setdefault(limit.name, []).append(limit)
     entries = []
+    # in the sandbox the practice system stands for itself; elsewhere production's figure is the one that counts
+    wanted = here if here == "sandbox" else "production"
     for name in sorted(by_name):
         found = by_name[name]
-        # in the sandbox the practice system stands for itself; elsewhere production's figure is the one that counts
-        wanted = here if here == "sandbox" else "production"
-        found.sort(key=lambda x: (x.environment != wanted, x.cap is None, x.source != "declared"))
-        first = found[0]
-        other = next((x for x in found[1:] if x.environment != first.environment), None)
-        used = next((x.used for x in found if x.used is not None and x.environment == first.environment), None)
-        if first.used is None and used is not None:
-            first = replace(first, used=used)
-        entries.append(Entry(first, limit_transfer(first.environment, permissions), other))
+        chosen = [x for x in found if x.environment == wanted] or found
+        # what an owner declares wins over what is reported; several scopes of one name are several limits
+        chosen = [x for x in chosen if x.source == "declared" and x.cap is not None] or chosen
+        for first in {x.scope: x for x in chosen}.values():
+            other = next((x for x in found if x.environment != first.environment), None)
+            used = next((x.used for x in found if x.used is not None and x.environment == first.environment), None)
+            kept = replace(first, used=used) if first.used is None and used is not None else first
+            entries.append(Entry(kept, limit_transfer(first.environment, permissions), other))
     return entries
 
 

@@ -67,7 +67,7 @@ class Policy:
         if self.think_s <= 1.5:
             return self.think_s
         few = max(1, min(self.max_users, 32))
-        return min(1.0, max(0.05, few / (1.5 * self.needed_per_s))) if self.needed_per_s > 0 else 1.0
+        return min(0.3, max(0.05, few / (1.5 * self.needed_per_s))) if self.needed_per_s > 0 else 0.3
 
 
 @dataclass(slots=True)

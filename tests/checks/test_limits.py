@@ -119,3 +119,12 @@ def test_a_limit_of_zero(server):
     forecasts, findings, _ = ask(server, quota(0.0))
     assert forecasts["daily_calls"].users == 0
     assert "limits.below_target" in findings
+
+
+def test_the_tighter_scope_of_one_name_counts(server):
+    many = quota(1200.0, name="connections", unit="connections", window=None, scope="server")
+    few = quota(200.0, name="connections", unit="connections", window=None, scope="login")
+    forecasts, findings, results = ask(server, many, few)
+    assert forecasts["connections"].users == pytest.approx(200)
+    assert sum(isinstance(r, Forecast) for r in results) == 1
+    assert "limits.below_target" in findings
