@@ -764,3 +764,10 @@ def test_what_a_client_library_sends_goes_under_the_policy(server: Raw) -> None:
     assert [a.operation for a in session.meter.recent] == ["library", "library"]
     assert all(b"Authorization: ours" in r for r in server.requests)
     assert json.loads(got.text) == {"ok": 1}
+
+
+def test_the_seams_public_names() -> None:
+    from weighbridge.connectors import http, salesforce
+
+    assert http.__all__ == ["Answer", "HttpClient", "HttpOptions", "parse_retry_after"]
+    assert salesforce.__all__ == ["SalesforceConnector", "SalesforceOptions"]
