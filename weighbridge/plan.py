@@ -14,6 +14,7 @@ from weighbridge.runner import RUNG_OF_COST
 
 __all__ = ["PlannedCall", "plan", "print_plan"]
 
+WRITE_CALLS = 100
 LOAD_CALLS = 2_000
 """A point's ramp and bursts stay under this by default; see the check `load`."""
 PAGE_ROWS = 1_000
@@ -70,6 +71,16 @@ def _point(project: Project, point: IntegrationPoint, environment: str, checks: 
             calls.append(PlannedCall(point.system, point.id, check.name, None, "test records, removed and proved gone"))
         elif check.name == "resilience":
             calls.append(PlannedCall(point.system, point.id, check.name, None, "a few pages again under each fault"))
+        if allowed.writes and check.name in ("resilience", "edge_cases"):
+            calls.append(
+                PlannedCall(
+                    point.system,
+                    point.id,
+                    f"{check.name}: write",
+                    WRITE_CALLS,
+                    "practice records with keys of their own, removed and proved gone",
+                )
+            )
     return calls
 
 
