@@ -38,7 +38,7 @@ Format = Literal["xlsx", "xlsm", "xlsb", "xls"]
 
 
 class WorkbookProblem(FileError):
-    """A workbook that cannot be read; `code` is the last word of the finding: encrypted, malformed or hostile."""
+    """A workbook that cannot be read; `code` is its finding: encrypted, malformed, hostile or locked."""
 
     def __init__(self, message: str, *, code: str, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -179,9 +179,14 @@ def open_package(path: Path, password: str | None = None) -> Package:
     except IsADirectoryError:
         raise FileError(f"{path} is a folder, not a workbook.", remedy="Name a file, or path as a glob.") from None
     except PermissionError as error:
+        if getattr(error, "winerror", None) in {32, 33}:  # a sharing violation: another program holds the file
+            raise WorkbookProblem(
+                f"{path}: another program holds the workbook open and lets nobody read it.",
+                code="locked",
+                remedy="Have it closed, or read a published copy.",
+            ) from None
         raise FileError(
-            f"{path}: may not be read ({error.strerror}).",
-            remedy="Another program may hold it open, or the account lacks the right to read it.",
+            f"{path}: may not be read ({error.strerror}).", remedy="The account lacks the right to read it."
         ) from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}).") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob as globbing
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -397,49 +397,64 @@ class ExcelConnector(Connector):
 
         There is no server: every user opens the whole file. So that is what is measured.
         """
-        address = str(object)
-        path = self.paths()[0]
+        address, columns = str(object), tuple(getattr(object, "key", ()))
+        paths = self.paths()
 
-        def opened() -> tuple[Book, Region, OperationResult]:
+        def opened(path: Path) -> tuple[Region, int]:
             with self.session.attempt("open workbook"):
                 book = Book(path, self.file_password())
                 region = regions(book, address)[0]
                 book.grid(region.sheet)
-            size = book.stamp[1]
-            self.session.meter.count(received=size)
-            return book, region, OperationResult(1, 0, size)
+            self.session.meter.count(received=book.stamp[1])
+            return region, book.stamp[1]
 
-        def guarded(body: Any) -> OperationResult:
-            if path.stat().st_size < LARGE:
+        def guarded(body: Callable[[], OperationResult]) -> OperationResult:
+            if max(p.stat().st_size for p in paths) < LARGE:
                 return body()
             with self._single:
                 return body()
 
         def lookup(key: tuple[Any, ...]) -> OperationResult:
             def body() -> OperationResult:
-                _, region, result = opened()
-                wanted = [float(k) if isinstance(k, int) and not isinstance(k, bool) else k for k in key]
-                for batch in rows_of(region):
-                    for row in batch.rows:
-                        if all(w in row for w in wanted):
-                            return OperationResult(1, 1, result.bytes)
-                return result
+                size = 0
+                for calls, path in enumerate(paths, 1):
+                    region, more = opened(path)
+                    size += more
+                    if _holds(region, key, columns):
+                        return OperationResult(calls, 1, size)
+                return OperationResult(len(paths), 0, size)
 
             return guarded(body)
 
         def page(_key: tuple[Any, ...]) -> OperationResult:
             def body() -> OperationResult:
-                _, region, result = opened()
+                region, size = opened(paths[-1])
                 batch = next(iter(rows_of(region)), None)
-                return OperationResult(1, min(100, len(batch.rows)) if batch else 0, result.bytes)
+                return OperationResult(1, min(100, len(batch.rows)) if batch else 0, size)
 
             return guarded(body)
 
-        what = f"open {path.name}"
+        files = paths[0].name if len(paths) == 1 else f"up to {len(paths)} workbooks"
         return {
-            "lookup": Operation("lookup", lookup, f"{what} and find the row of one key"),
-            "page": Operation("page", page, f"{what} and show the first 100 rows"),
+            "lookup": Operation("lookup", lookup, f"open {files} and find the row of one key"),
+            "page": Operation("page", page, f"open {paths[-1].name} and show the first 100 rows"),
         }
+
+
+def _holds(region: Region, key: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
+    """Whether a row has the key: in its columns where they are known, else anywhere."""
+    wanted = [float(k) if isinstance(k, int) and not isinstance(k, bool) else k for k in key]
+    offsets = dict(zip(region.names, region.kept, strict=True))
+    at = [offsets[name] for name in columns if name in offsets]
+    for batch in rows_of(region):
+        for row in batch.rows:
+            if (
+                all(row[i] == w for i, w in zip(at, wanted, strict=True))
+                if len(at) == len(wanted)
+                else all(w in row for w in wanted)
+            ):
+                return True
+    return False
 
 
 def _profile_region(region: Region, profiles: dict[str, Profile], observations: list[Observation]) -> int:

@@ -126,7 +126,7 @@ def inspect_workbook(path: Path, password: str | None = None) -> WorkbookReport:
         report.add(problem.code, 1, [path.name], problem.message)
         report.not_looked_at.append("the inside of the file, which could not be read")
     owner = lock_owner(path)
-    if owner:
+    if owner and not any(h.code == "locked" for h in report.hazards):
         report.add(
             "locked",
             1,

@@ -404,6 +404,16 @@ def test_facets(tmp_path: Path) -> None:
         assert connector.networked is False
 
 
+def test_a_lookup_opens_one_month_after_the_other(tmp_path: Path) -> None:
+    for month in (1, 2):
+        made(tmp_path, SheetPlan("Data", [HEADER, *ROWS[month * 3 : month * 3 + 3]]), name=f"m{month}.xlsx")
+    with ExcelConnector({"path": tmp_path}) as connector:
+        operations = connector.operations(ObjectRef("Data", key=("account",)), [])
+        assert [operations["lookup"].call((f"C-{n:06d}",)).calls for n in (4, 7)] == [1, 2]
+        assert operations["lookup"].call(("C-000004",)).rows == 1
+        assert operations["lookup"].call((4,)).rows == 0
+
+
 def test_nothing_is_written_to_the_source(tmp_path: Path) -> None:
     path = made(tmp_path, SheetPlan("Data", [HEADER, *ROWS]))
     before = (path.read_bytes(), path.stat().st_mtime_ns, sorted(tmp_path.iterdir()))

@@ -157,6 +157,38 @@ def test_a_workbook_that_somebody_has_open(tmp_path: Path) -> None:
     assert "anna holds it" in the(inspect_workbook(path), "locked").message
 
 
+def test_a_strict_workbook_is_looked_at_like_any_other(tmp_path: Path) -> None:
+    sheets = (data(merged=("B3:B5",)), SheetPlan("Deep", state="veryHidden"))
+    path = write_workbook(tmp_path / "strict.xlsx", WorkbookPlan(list(sheets)))
+    strict = {
+        b"http://schemas.openxmlformats.org/spreadsheetml/2006/main": b"http://purl.oclc.org/ooxml/spreadsheetml/main",
+        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships": (
+            b"http://purl.oclc.org/ooxml/officeDocument/relationships"
+        ),
+    }
+    with zipfile.ZipFile(path) as old:
+        parts = {i.filename: old.read(i) for i in old.infolist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, body in parts.items():
+            for loose, tight in strict.items():
+                body = body.replace(loose, tight)  # noqa: PLW2901
+            new.writestr(name, body)
+    assert {h.code for h in inspect_workbook(path).hazards} == {"merged_cells", "very_hidden_sheets"}
+
+
+def test_a_sharing_violation_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_workbook(tmp_path / "book.xlsx", WorkbookPlan([data()]))
+
+    class Violation(PermissionError):
+        winerror = 32
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Violation(13, "in use")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "holds the workbook open" in the(inspect_workbook(path), "locked").message
+
+
 def test_merged_titles_are_only_information(tmp_path: Path) -> None:
     sheet = SheetPlan("Data", [["Report"], [], HEADER, *ROWS], merged=("A1:D1",))
     assert the(looked(tmp_path, sheet), "merged_cells").severity == "info"
