@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
@@ -113,6 +113,7 @@ def test_plain(value: object, expected: object) -> None:
     assert plain(value) == expected
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none()

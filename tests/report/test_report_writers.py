@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from rich.console import Console
@@ -189,6 +189,7 @@ def test_a_terminal_is_never_steered_by_data(report: Report, text: str) -> None:
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_one_line_is_one_line_of_printable_text(text: str) -> None:
     line = escape.one_line(text)
@@ -215,6 +216,7 @@ def test_markdown_shows_data_and_renders_none_of_it(report: Report, text: str) -
     assert len(tables) == 2, "one header and one row: no value breaks the table"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_code_span_shows_its_text_exactly(text: str) -> None:
     from markdown_it import MarkdownIt
@@ -225,6 +227,7 @@ def test_a_code_span_shows_its_text_exactly(text: str) -> None:
     assert spans == ([wanted] if wanted else [])
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_escaped_markdown_is_plain_text(text: str) -> None:
     from markdown_it import MarkdownIt
@@ -325,6 +328,7 @@ def test_no_cell_is_ever_a_formula(report: Report, text: str) -> None:
         assert risky
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_cell_holds_any_text(text: str) -> None:
     clean, risky = escape.spreadsheet(text)
