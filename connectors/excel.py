@@ -52,7 +52,7 @@ LARGE = 8 << 20
 
 
 class ExcelOptions(ConnectorOptions):
-    """Options of `connector = "excel"`: `path` (file or folder) or `glob`, `password`, `edit_seconds`."""
+    """Options of `connector = "excel"`: `path` (file, folder or pattern) or `glob`, `password`, `edit_seconds`."""
 
     path: Path | None = None
     glob: str | None = None
@@ -112,18 +112,19 @@ class ExcelConnector(Connector):
     def paths(self) -> Sequence[Path]:
         """The workbooks, sorted by name. Raises `FileError` where there is none."""
         options = self._options
-        if options.glob is not None:
+        path, pattern = options.path, options.glob
+        if path is not None and pattern is None and not path.exists() and any(c in str(path) for c in "*?["):
+            pattern = str(path)
+        where = pattern or str(path)
+        if pattern is not None:
             # the pattern may be absolute or relative, which Path.glob does not take alike
-            found = [Path(name) for name in globbing.glob(options.glob, recursive=True)]  # noqa: PTH207
-            where = options.glob
-        else:
-            path = options.path or Path()
-            where = str(path)
-            if not path.is_dir():
-                if not path.exists():
-                    raise FileError(f"{where}: there is no such file.", remedy="Check path of this system.")
-                return [path]
+            found = [Path(name) for name in globbing.glob(pattern, recursive=True)]  # noqa: PTH207
+        elif path is not None and path.is_dir():
             found = list(path.iterdir())
+        elif path is not None and path.exists():
+            return [path]
+        else:
+            raise FileError(f"{where}: there is no such file.", remedy="Check path of this system.")
         books = sorted(
             p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(("~$", "."))
         )

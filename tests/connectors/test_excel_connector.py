@@ -313,7 +313,7 @@ def test_monthly_files_are_one_object_and_differences_are_said(tmp_path: Path) -
     made(tmp_path, SheetPlan("Data", [[*HEADER, "new"], *([*row, "n"] for row in ROWS[3:5])]), name="2025-02.xlsx")
     made(tmp_path, SheetPlan("Other", [HEADER]), name="2025-03.xlsx")
     (tmp_path / "~$2025-01.xlsx").write_bytes(b"\x02ab")
-    with ExcelConnector({"path": tmp_path}) as connector:
+    with ExcelConnector({"path": f"{tmp_path}/2025-*.xlsx"}) as connector:
         schema = connector.discover("Data")
         rows = [r for p in connector.read("Data") for r in p.batch.to_pylist()]
         assert connector.count("Data").value == 5
