@@ -8,6 +8,8 @@ Ends with 1 when anything was lost, duplicated, changed, left hanging, or failed
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import shutil
 import sys
 import tempfile
@@ -40,6 +42,21 @@ schema:
     physicalName: sale.order
     properties:
       - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1}
+      - {name: name, logicalType: string}
+"""
+DATABASES = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: fault-matrix-databases
+version: 1.0.0
+status: active
+servers:
+SERVERS
+schema:
+  - name: Customer
+    physicalName: customers
+    properties:
+      - {name: customer_no, logicalType: string, primaryKey: true, primaryKeyPosition: 1}
       - {name: name, logicalType: string}
 """
 MORE_V2 = """\
@@ -77,7 +94,11 @@ def systems(folder: Path) -> Iterator[Project]:
                 },
             )
         )
-        stack.enter_context(practice.start(folder, names=SYSTEMS, clean=(True,), contracts=contracts))
+        running = stack.enter_context(practice.start(folder, names=SYSTEMS, clean=(True,), contracts=contracts))
+        databases = _databases(running.running["legacy_clean"].options["url"], stack)
+        if databases:
+            servers = "\n".join(f"  - {{server: {name}, type: custom}}" for name in databases)
+            (contracts / "databases.odcs.yaml").write_text(DATABASES.replace("SERVERS", servers), encoding="utf-8")
         file = folder / "weighbridge.toml"
         lines = file.read_text(encoding="utf-8").splitlines()
         more = [
@@ -92,15 +113,56 @@ def systems(folder: Path) -> Iterator[Project]:
             f'[systems.odata_v2]\nconnector = "odata"\n[systems.odata_v2.sandbox]\nurl = "{v2.url}/odata/"\n'
             'username = "me"\npassword = "practice-only"'
         )
+        more += [
+            f'[systems.{name}]\nconnector = "{kind}"\n[systems.{name}.sandbox]\n{option} = {json.dumps(value)}'
+            for name, (kind, option, value) in databases.items()
+        ]
         text = "\n".join([*lines, *more]) + "\n"
         text = text.replace("\nconnector = ", '\nfault_matrix = "full"\nconnector = ')
         file.write_text(text, encoding="utf-8")
         yield Project.load(file)
 
 
+def _databases(postgres: str, stack: ExitStack) -> dict[str, tuple[str, str, str]]:
+    """name -> (connector, option, value) of what this machine has packages for: ODBC drivers, a MariaDB server."""
+    from sqlalchemy.engine import make_url
+
+    from weighbridge.sandbox.mariadb import MariaDbSandbox, available
+
+    found: dict[str, tuple[str, str, str]] = {}
+    drivers = _drivers()
+    url = make_url(postgres)
+    if "PostgreSQL Unicode" in drivers:
+        login = f"UID={url.username};PWD={url.password or ''}"
+        where = f"Server={url.host};Port={url.port};Database={url.database}"
+        found["legacy_odbc"] = ("odbc", "connection_string", f"DRIVER={{PostgreSQL Unicode}};{where};{login}")
+    if available() is None:
+        server = stack.enter_context(MariaDbSandbox())
+        name = "practice"
+        with contextlib.closing(server.connect()) as admin, admin.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+            cursor.execute(f"CREATE TABLE {name}.customers (customer_no varchar(10) PRIMARY KEY, name varchar(80))")
+            rows = [(f"C-{n:06}", f"Company {n} " + "x" * 40) for n in range(1, 801)]
+            cursor.executemany(f"INSERT INTO {name}.customers VALUES (%s, %s)", rows)
+        found["mariadb"] = ("sql", "url", server.url(name))
+        if "MariaDB Unicode" in drivers:
+            where = f"Server=127.0.0.1;Port={server.port};Database={name};UID=root;"
+            found["mariadb_odbc"] = ("odbc", "connection_string", f"DRIVER={{MariaDB Unicode}};{where}")
+    return found
+
+
+def _drivers() -> Sequence[str]:
+    try:
+        import pyodbc
+    except ImportError:  # the wheel brings no driver manager: unixodbc is missing
+        return ()
+    return pyodbc.drivers()
+
+
 def run(project: Project) -> tuple[Report, dict[str, dict[str, Any]]]:
     """The report, and what was measured of each point."""
     wanted = {*(f"{name}_clean" for name in SYSTEMS), "odoo_rpc", "odoo_json2", "odata_v2"}
+    wanted |= {"legacy_odbc", "mariadb", "mariadb_odbc"}
     points = [p for p in project.points() if p.system in wanted]
     run = Run(project, points, environment="sandbox", selected=("resilience",))
     try:
@@ -113,7 +175,7 @@ def run(project: Project) -> tuple[Report, dict[str, dict[str, Any]]]:
 def table(measured: dict[str, dict[str, Any]]) -> str:
     """Points as columns, faults as rows; HTTP and PostgreSQL apart, for they bear different faults."""
     parts = []
-    for protocol, title in (("http", "Over HTTP"), ("postgresql", "PostgreSQL")):
+    for protocol, title in (("http", "Over HTTP"), ("postgresql", "PostgreSQL"), ("mysql", "MariaDB")):
         points = [p for p, m in measured.items() if m.get("resilience", {}).get("protocol") == protocol]
         if not points:
             continue

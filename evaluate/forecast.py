@@ -162,7 +162,7 @@ def _simulated(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
 
 
 def _real(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
-    from evaluate.real import real_cases
+    from evaluate.real import MOST, real_cases
 
     by_number = {r.case.number: r for r in real_cases(asked.seed)}
     results: dict[int, dict[str, Any]] = {}
@@ -180,9 +180,14 @@ def _real(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
             if asked.kept:
                 with asked.kept.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(result) + "\n")
-    scored = [Scored(by_number[n].case, r["truth"], Answer(**r["answer"])) for n, r in sorted(results.items())]
+    # without a level that held there is no truth; without one that broke it is at least the users that were run
+    known = {n: r for n, r in results.items() if r["found"] or r["truth"] >= MOST}
+    left_out = len(results) - len(known)
+    scored = [Scored(by_number[n].case, r["truth"], Answer(**r["answer"])) for n, r in sorted(known.items())]
     if scored:
         blocks.append(f"\n## Really run: {len(scored)} cases\n\n{REALLY}")
+        if left_out:
+            blocks.append(f"\nLeft out: {left_out} whose truth was not bracketed within nine levels.")
         blocks += tables("With what is permitted", scored)
     return scored
 

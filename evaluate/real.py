@@ -18,6 +18,7 @@ from weighbridge.engine.threads import ThreadEngine
 from weighbridge.sandbox.queue_server import QueueServer
 
 R: dict[str, Any] = RANGES["real"]
+MOST = 700
 KEYS = [(i,) for i in range(500)]
 
 
@@ -154,15 +155,15 @@ class Client:
         return level
 
 
-def real_truth(real: RealCase, *, most: int = 700) -> tuple[float, bool]:
-    """(users at which it really breaks, whether the search ended); by running them, from the paper's number on."""
+def real_truth(real: RealCase, *, most: int = MOST) -> tuple[float, bool]:
+    """(users at which it really breaks, whether the search found both sides); from the paper's number on."""
     case = real.case
     low, high = 0.0, float("inf")
-    users = max(2, round(real.paper))
+    users = max(2, min(most, round(real.paper)))
     with QueueServer(**real.production) as server, Client(server.port) as client:
         if "bucket_rate" in real.production:
             _spend(client, case, real.production)
-        for _ in range(6):
+        for _ in range(9):
             level = client.users(case, users)
             broke = (
                 level.calls == 0
@@ -177,9 +178,11 @@ def real_truth(real: RealCase, *, most: int = 700) -> tuple[float, bool]:
             if high == float("inf"):
                 users = min(most, round(users * 1.18) + 1)
             elif low == 0:
-                users = max(1, round(users / 1.18))
+                users = max(1, round(users / 1.2))
             else:
                 users = round((low + high) / 2)
+    if low == 0:
+        return high, False
     return ((low + high) / 2 if high < float("inf") else low), high < float("inf")
 
 

@@ -15,7 +15,17 @@ from weighbridge.checks.forecast.plan import Burst, Level
 from weighbridge.checks.forecast.queueing import Station
 from weighbridge.checks.forecast.ranges import Range
 
-__all__ = ["Bucket", "Capacity", "bucket_of", "capacity_of", "ceiling_of", "drain_rate", "late_rate", "overlap"]
+__all__ = [
+    "Bucket",
+    "Capacity",
+    "bucket_of",
+    "capacity_of",
+    "ceiling_of",
+    "drain_rate",
+    "late_rate",
+    "overlap",
+    "refill_rate",
+]
 
 RISES = 1.15
 """A drain rate that grows by more than this when the burst doubles has not reached the capacity."""
@@ -290,10 +300,22 @@ def _short(bursts: Sequence[Burst]) -> bool:
     return all(max(s for s, _, _ in b.calls) < min(e for _, e in b.succeeded) for b in bursts)
 
 
-def late_rate(bursts: Sequence[Burst]) -> float | None:
+def refill_rate(bursts: Sequence[Burst]) -> float | None:
+    """Calls a second that passed between bursts which were both refused in part, where the later ones passed fewer.
+
+    A cap lets as many through every time; a bucket only what came in since the last burst emptied it.
+    """
+    ordered = sorted((b for b in bursts if b.refused and b.succeeded), key=lambda b: b.at)
+    if len(ordered) < 2 or max(len(b.succeeded) for b in ordered[1:]) > 0.8 * len(ordered[0].succeeded):
+        return None
+    seconds = ordered[-1].at - ordered[0].at
+    return sum(len(b.succeeded) for b in ordered[1:]) / seconds if seconds > 0 else None
+
+
+def late_rate(bursts: Sequence[Burst], alone_s: float) -> float | None:
     """Calls a second let through after others were refused and before any had ended; None where there are hardly any.
 
-    A cap is full until somebody leaves; a bucket fills all the time.
+    A cap is full until somebody leaves, which is a service time after the first call; a bucket fills all the time.
     """
     count, seconds, partly = 0, 0.0, 0
     for burst in bursts:
@@ -302,7 +324,8 @@ def late_rate(bursts: Sequence[Burst]) -> float | None:
         partly += 1
         refused = sorted(start for start, _, _ in burst.refused)
         since = refused[len(refused) // 10]
-        until = min(*(end for _, end in burst.succeeded), max(start for start, _, _ in burst.calls))
+        free = min(start for start, _ in burst.succeeded) + 0.8 * alone_s
+        until = min(free, max(start for start, _, _ in burst.calls))
         if until > since:
             count += sum(1 for start, _ in burst.succeeded if since < start <= until)
             seconds += until - since

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from weighbridge.checks.forecast.burst import Bucket, Capacity, bucket_of, capacity_of, ceiling_of, late_rate
+from weighbridge.checks.forecast.burst import (
+    Bucket,
+    Capacity,
+    bucket_of,
+    capacity_of,
+    ceiling_of,
+    late_rate,
+    refill_rate,
+)
 from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
@@ -289,19 +297,19 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
     """
     through = median(len(b.succeeded) for b in seen.bursts if b.refused)
     most = max(1, int(0.7 * through))
-    late = late_rate(seen.bursts)
+    late = late_rate(seen.bursts, seen.alone_s) or refill_rate(seen.bursts)
     if late is not None:
-        # calls were let through after others had been refused and before any had ended: that is no cap
+        # calls were let through that a cap would have refused: more users than that, to meet the rate
         most = max(most, round(2 * late * seen.alone_s) + 2)
     users = max(1, min(most, round(100 * seen.alone_s)))
     while left > FOR_RATE + 60:
-        level = drive.flat_out(users, 0.8, min(left - FOR_RATE, 300))
+        level = drive.flat_out(users, max(0.8, 4 * seen.alone_s), min(left - FOR_RATE, 300))
         seen.flat.append(level)
         left -= level.sent
         if level.failed >= 3 and level.error_share > 0.02:
             # once more, now that what was saved up is spent, with hardly more calls than can pass
             just = max(2, min(users, round(1.6 * level.throughput * seen.alone_s) + 1))
-            seen.flat.append(drive.flat_out(just, 0.9, max(1, min(left, FOR_RATE + 200))))
+            seen.flat.append(drive.flat_out(just, max(0.9, 5 * seen.alone_s), max(1, min(left, FOR_RATE + 200))))
             return
         if users >= most:
             return
