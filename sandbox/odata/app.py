@@ -214,6 +214,12 @@ class _App:
             service.page_rows = self.gate.limits.page_rows
         return self.gate.limits.as_dict()
 
+    def _do_answers(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Change how a refusal looks and which rate headers are sent."""
+        self.refusal = {"status": 429, "retry_after": "seconds", **given.get("refusal", {})}
+        self.rate_headers = str(given.get("rate_headers", "ietf"))
+        return {"refusal": self.refusal, "rate_headers": self.rate_headers}
+
     def _do_expire_tokens(self, _given: dict[str, Any]) -> dict[str, Any]:
         self.auth.issued.clear()
         self.tokens.clear()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,6 +28,7 @@ from weighbridge.sandbox.server import Server, start
 
 APP = "weighbridge.sandbox.odata.app:create"
 SECRET = "canary-secret-word"
+Limited = Callable[..., AbstractContextManager[Server]]
 QUICK = Retry(attempts=3, base=0.01, cap=0.02, deadline=5)
 
 
@@ -335,12 +336,32 @@ def test_urls_that_are_refused(url: str) -> None:
         ODataConnector({"url": url}).open()
 
 
-def limited(limits: dict[str, Any], **config: Any) -> Any:
-    return start(APP, {"services": {"": {"dataset": "numbers", "rows": 50}}, "limits": limits, **config})
+@pytest.fixture(scope="module")
+def gated() -> Iterator[Server]:
+    with start(APP, {"services": {"": {"dataset": "numbers", "rows": 50}}}) as server:
+        yield server
+
+
+@pytest.fixture
+def limited(gated: Server) -> Limited:
+    """`with limited({...limits}, **answers) as server`: the same server under other limits, without any afterwards."""
+
+    @contextmanager
+    def use(limits: dict[str, Any], **answers: Any) -> Iterator[Server]:
+        if "daily_quota" in limits:
+            limits = {**limits, "daily_quota": limits["daily_quota"] + gated.control("stats")["daily_used"]}
+        gated.control("answers", answers)
+        gated.control("limits", limits)
+        try:
+            yield gated
+        finally:
+            gated.control("limits", {})
+
+    return use
 
 
 @pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date"), (429, "missing")])
-def test_told_to_slow_down_and_obeys(status: int, form: str) -> None:
+def test_told_to_slow_down_and_obeys(limited: Limited, status: int, form: str) -> None:
     waits: list[float] = []
     refusal = {"status": status, "retry_after": form}
     with limited({"requests_per_window": 2, "window_s": 0.6}, refusal=refusal) as server:
@@ -357,7 +378,7 @@ def test_told_to_slow_down_and_obeys(status: int, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["absurd", "garbage"])
-def test_an_absurd_retry_after_is_not_waited_for(form: str) -> None:
+def test_an_absurd_retry_after_is_not_waited_for(limited: Limited, form: str) -> None:
     session = Session(retry=Retry(attempts=3, base=0.01, cap=0.02, deadline=5))
     refusal = {"status": 429, "retry_after": form}
     nobody: dict[str, Any] = {"username": None, "password": None, "session": session}
@@ -369,7 +390,7 @@ def test_an_absurd_retry_after_is_not_waited_for(form: str) -> None:
         list(c.read("Numbers", page_rows=5))
 
 
-def test_a_quota_is_no_rate_limit() -> None:
+def test_a_quota_is_no_rate_limit(limited: Limited) -> None:
     with limited({"daily_quota": 3}) as server, opened(server, username=None, password=None) as c:
         before = c.session.meter.attempts
         with pytest.raises(QuotaExhausted):
@@ -377,7 +398,7 @@ def test_a_quota_is_no_rate_limit() -> None:
         assert c.session.meter.attempts - before == 3  # never retried
 
 
-def test_limits_are_reported() -> None:
+def test_limits_are_reported(limited: Limited) -> None:
     limits = {"requests_per_window": 300, "window_s": 60}
     nobody = {"username": None, "password": None}
     with limited(limits) as server, opened(server, **nobody) as c:
