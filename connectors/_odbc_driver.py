@@ -181,9 +181,11 @@ class Guarded:
         return self._lane.stuck or bool(getattr(self.raw, "closed", False))
 
     def close(self) -> None:
-        if not self._lane.stuck:
-            self.run(self.raw.close)
-        self._lane.end()
+        try:
+            if not self._lane.stuck:
+                self.run(self.raw.close)
+        finally:
+            self._lane.end()
 
 
 class GuardedCursor:

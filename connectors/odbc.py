@@ -169,16 +169,22 @@ class OdbcConnector(SqlConnector):
         parts |= {k: v for k, v in extra.items() if k.lower() not in given}
         lane = Lane()
         seconds = max(1, round(self.timeout))
-        with self._connecting(parts):
-            raw = lane.run(
-                lambda: self._pyodbc.connect(format_string(parts), autocommit=True, timeout=seconds), seconds + GRACE
-            )
-            guarded = Guarded(lane, raw, self._patience)
-            try:
+        try:
+            with self._connecting(parts):
+                raw = lane.run(
+                    lambda: self._pyodbc.connect(format_string(parts), autocommit=True, timeout=seconds),
+                    seconds + GRACE,
+                )
+        except BaseException:
+            lane.end()
+            raise
+        guarded = Guarded(lane, raw, self._patience)
+        try:
+            with self._connecting(parts):
                 self._settle(guarded)
-            except BaseException:
-                guarded.close()
-                raise
+        except BaseException:
+            guarded.close()
+            raise
         return guarded
 
     def _connecting(self, parts: Mapping[str, str]) -> _Connecting:

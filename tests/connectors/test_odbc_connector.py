@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -360,11 +360,3 @@ def test_a_driver_that_never_comes_back_is_left_behind() -> None:
     finally:
         held.set()
         lane.end()
-
-
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    yield
-    for thread in threading.enumerate():
-        if thread.name == "weighbridge-odbc":
-            thread.join(5)

@@ -83,7 +83,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Report, 
         patch.setenv("NYCFLIGHTS_WORKBOOK", str(folder / "nycflights.xlsx"))
         with server.connect() as admin:
             counts = {
-                system: {path: _one(admin, sql.format(flights=flights)) for path, sql in EXPECTED.items()}
+                system: {path: _one(admin, sql.replace("{flights}", flights)) for path, sql in EXPECTED.items()}
                 for system, flights in SYSTEMS.items()
             }
         project = Project.load(folder / "weighbridge.toml")
