@@ -43,6 +43,8 @@ class DeclaredLimit(_Strict):
     scope: str = "account"
     unit: str = "calls"
     used: Annotated[float, Field(ge=0)] | None = None
+    unlimited: bool = False
+    """There is no such limit: its owner says so."""
     source: str | None = None
     """Who said so, and when."""
     at: str | None = None

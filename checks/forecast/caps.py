@@ -143,7 +143,7 @@ def _unknown_background(question: Question, model: str) -> Forecast | None:
         question, model, f"others draw on {limit.name} (scope {limit.scope}) and nobody said how much",
         limit.detail.get("where")
         or "look at the vendor's usage page for a normal week and declare it under [[systems.NAME.background]] "
-        '(or background = "none")',
+        "(calls_per_hour = 0 where nothing else runs)",
     )  # fmt: skip
 
 
