@@ -12,43 +12,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from json import JSONDecoder, dumps
+from json import dumps
 from typing import Any, Self, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
+import urllib3
 from pydantic import Field, SecretStr, field_validator
 from requests.structures import CaseInsensitiveDict
 
 from weighbridge.connectors import _wire
-from weighbridge.connectors._wire import NEVER, Adapter, Garbled, Lane, endpoint_of, is_loopback
-from weighbridge.connectors.base import ConnectorOptions
-from weighbridge.connectors.errors import (
-    AccessError,
-    AuthError,
-    ConnectorError,
-    MissingObjectError,
-    ProtocolError,
-    RejectedError,
-    RetriableError,
-    SettingsError,
-    ThrottledError,
-    UnreachableError,
+from weighbridge.connectors._http_answers import (
+    Answer,
+    Received,
+    answer_of,
+    loads,
+    parse_retry_after,
+    place,
+    require_json,
+    status_error,
 )
+from weighbridge.connectors._wire import Adapter, Lane, endpoint_of, is_loopback
+from weighbridge.connectors._wire_errors import NEVER, Garbled, refused_login, transport_error
+from weighbridge.connectors.base import ConnectorOptions
+from weighbridge.connectors.errors import AuthError, ConnectorError, ProtocolError, RetriableError, SettingsError
 from weighbridge.connectors.session import Endpoint, Session
 
 __all__ = ["Answer", "HttpClient", "HttpOptions", "parse_retry_after"]
 
 JSON = "application/json"
-LONGEST_WAIT = 86_400.0
-"""Seconds; a Retry-After beyond a day is taken as a day, which no deadline allows: the call fails at once."""
-MOST_CONTAINERS = 2_000_000
-"""Arrays and objects in one answer; 10 MB of `[[],[],...` would otherwise become 300 MB of lists."""
-WORTH_COUNTING = 4_000_000
-"""Bytes below which an answer cannot become more than 100 MB of containers: counting them costs a tenth of parsing."""
 MOST_HOPS = 5
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _AGENT = "weighbridge"
@@ -76,53 +68,6 @@ class HttpOptions(ConnectorOptions):
         if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("http_proxy must be http://[user:password@]host:port")
         return value
-
-
-class _Received(requests.Response):
-    """A response whose JSON was already read once, inside the attempt that may still be repeated."""
-
-    parsed: Any = None
-    seconds: float = 0.0
-
-    def json(self, **kwargs: Any) -> Any:
-        if self.parsed is not None:
-            return self.parsed
-        return super().json(**kwargs)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer with its whole body. `json()` was read when the answer came."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-    seconds: float = 0.0
-    parsed: Any = None
-
-    def json(self) -> Any:
-        """The body as JSON values; raises ProtocolError where it is none."""
-        if self.parsed is not None or not self.body:
-            return self.parsed
-        try:
-            return _loads(self.body, None)
-        except Garbled as error:
-            raise ProtocolError(f"{_place(self.url)}: {error.message}", remedy=error.remedy) from None
-
-    @property
-    def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
-
-    @property
-    def media_type(self) -> str:
-        return self.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
-
-    @property
-    def excerpt(self) -> str:
-        """The first words of the body without markup, for messages."""
-        text = re.sub(r"(?is)<(script|style).*?</\1>|<[^>]{0,500}>", " ", self.text[:4000])
-        return " ".join(text.split())[:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +106,7 @@ class Wire(requests.Session):
         proxy = options.http_proxy.get_secret_value() if options.http_proxy else None
         self._proxy = f"{endpoint_of(proxy).host}:{endpoint_of(proxy).port}" if proxy else None
         self._adapter = Adapter(session, shared.context, proxy)
-        self._adapter.response_class = _Received
+        self._adapter.response_class = Received
         for old in self.adapters.values():
             old.close()
         self.mount("https://", self._adapter)
@@ -248,7 +193,7 @@ class Wire(requests.Session):
                 return response
             request = self._follow(request, response)
         raise ProtocolError(
-            f"{method} {_place(request.url)}: more than {MOST_HOPS} redirects.", remedy="Check the url option."
+            f"{method} {place(request.url)}: more than {MOST_HOPS} redirects.", remedy="Check the url option."
         )
 
     def _renew(self, renew: Callable[[Headers], None], headers: Headers) -> None:
@@ -278,7 +223,7 @@ class Wire(requests.Session):
             remedy="If that host is right, set the url option to it; else tell the system's owner about the link.",
         )
 
-    def _run(self, request: requests.PreparedRequest, plan: _Plan) -> _Received:
+    def _run(self, request: requests.PreparedRequest, plan: _Plan) -> Received:
         try:
             return self.session.run(
                 lambda: self._once(request, plan), operation=plan.operation, idempotent=plan.idempotent
@@ -290,26 +235,26 @@ class Wire(requests.Session):
                 error.retry_after = None
             raise
 
-    def _once(self, request: requests.PreparedRequest, plan: _Plan) -> _Received:
+    def _once(self, request: requests.PreparedRequest, plan: _Plan) -> Received:
         patience = min(self.session.timeout, self._options.timeout)
         started = time.monotonic()
         lane = Lane(deadline=started + (self._options.answer_timeout or 4 * patience))
         _wire.current.lane = lane
-        where = f"{request.method} {_place(request.url)}"
+        where = f"{request.method} {place(request.url)}"
         try:
             request.headers["Host"] = urlsplit(request.url or "").netloc.rpartition("@")[2]
             response = _wire.send(self._adapter, request, timeout=patience)
             body = _wire.read_body(response, limit=int(self._options.max_response_mb * 1024 * 1024))
         except ProtocolError as error:
             raise ProtocolError(f"{where}: {error.message}", remedy=error.remedy) from None
-        except (requests.RequestException, _wire.urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            late = time.monotonic() >= lane.deadline
-            raise _wire.transport_error(error, where, proxy=self._proxy, timeout=patience, late=late) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            late, tls = time.monotonic() >= lane.deadline, (request.url or "").startswith("https:")
+            raise transport_error(error, where, proxy=self._proxy, timeout=patience, late=late, tls=tls) from None
         finally:
             self.sends += 1
             self.received += lane.received
             self.session.meter.count(sent=lane.sent, received=lane.received)
-        received = cast("_Received", response)
+        received = cast("Received", response)
         received._content = body  # type: ignore[attr-defined]
         received._content_consumed = True  # type: ignore[attr-defined]
         received.seconds = time.monotonic() - started
@@ -318,19 +263,19 @@ class Wire(requests.Session):
         self._judge(received, plan, where)
         return received
 
-    def _judge(self, received: _Received, plan: _Plan, where: str) -> None:
+    def _judge(self, received: Received, plan: _Plan, where: str) -> None:
         status = received.status_code
         body = received.content
         wants_json = "json" in plan.accept
         if 200 <= status < 300 and wants_json and (body or received.request.method in SAFE) and status != 204:
-            _require_json(received, where)
+            require_json(received, where)
             try:
-                received.parsed = _loads(body, self._shared.parse_float)
+                received.parsed = loads(body, self._shared.parse_float)
             except Garbled as error:
                 raise Garbled(f"{where}: {error.message}", remedy=error.remedy) from None
         if self._shared.classify is None and status < 300:
             return
-        answer = _answer(received)
+        answer = answer_of(received)
         error = self._shared.classify(answer) if self._shared.classify else None
         if error is None and status >= 300:
             error = status_error(answer, where, idempotent=plan.idempotent)
@@ -345,16 +290,16 @@ class Wire(requests.Session):
         return error
 
     def _follow(self, request: requests.PreparedRequest, response: requests.Response) -> requests.PreparedRequest:
-        where = f"{request.method} {_place(request.url)}"
+        where = f"{request.method} {place(request.url)}"
         target = urljoin(request.url or "", response.headers.get("Location", ""))
         if re.search(r"(?i)login|sign-?in|sso|saml|adfs|oauth2?/authorize|okta|microsoftonline", target):
-            raise _wire.refused_login(where, f"sent on to a sign-in page at {_place(target)} (SSO)")
+            raise refused_login(where, f"sent on to a sign-in page at {place(target)} (SSO)")
         same = False
         with suppress(ValueError):
             same = endpoint_of(target) == endpoint_of(request.url or "")
         if not same or request.method not in SAFE:
             raise ProtocolError(
-                f"{where}: sent on ({response.status_code}) to {_place(target)}; credentials do not follow.",
+                f"{where}: sent on ({response.status_code}) to {place(target)}; credentials do not follow.",
                 remedy="Set the url option to the address the system really answers at.",
             )
         onward = request.copy()
@@ -499,7 +444,7 @@ class HttpClient:
         request = self.wire.prepared(method, address, params=params, json=json, data=data, headers=sent)
         self.wire._plan = _Plan(operation, method in SAFE if idempotent is None else idempotent, accept)
         try:
-            return _answer(self.wire.send(request))
+            return answer_of(self.wire.send(request))
         finally:
             self.wire._plan = None
 
@@ -511,164 +456,3 @@ class HttpClient:
 
     def close(self) -> None:
         self.wire.close()
-
-
-def _answer(response: Any) -> Answer:
-    return Answer(
-        response.status_code,
-        response.headers,
-        response.content,
-        response.url,
-        getattr(response, "seconds", 0.0),
-        getattr(response, "parsed", None),
-    )
-
-
-def _place(url: str | None) -> str:
-    """Host and path of a URL: its query may hold values, its login a password."""
-    parts = urlsplit(url or "")
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _require_json(received: _Received, where: str) -> None:
-    kind = received.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
-    start = received.content[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
-    if "json" in kind or (not kind and not start.startswith(b"<")):
-        return
-    if "html" in kind or start[:1] == b"<":
-        answer = _answer(received)
-        page = answer.text[:20_000].lower()
-        if re.search(r"multi-?factor|two-?factor|\bmfa\b|verification code|authenticator", page):
-            raise _wire.refused_login(where, "answered with a page that asks for a second factor (MFA)")
-        if re.search(r"type=[\"']?password|log ?in|sign[ -]?in|saml|single sign|\bsso\b", page):
-            raise _wire.refused_login(where, f"answered with a login page ({answer.excerpt[:60]!r}), status 200")
-        raise Garbled(
-            f"{where}: answered with an HTML page instead of JSON ({answer.excerpt[:80]!r}).",
-            remedy="Check the url option; a proxy or a maintenance page may stand in between.",
-        )
-    raise Garbled(
-        f"{where}: answered with content type '{kind[:60]}' instead of JSON.",
-        remedy="Check the url option; ask the system's owner what changes the content type on the way.",
-    )
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-@lru_cache(8)
-def _decoder(parse_float: Callable[[str], Any] | None) -> JSONDecoder:
-    return JSONDecoder(parse_float=parse_float, parse_constant=_refuse_constant)
-
-
-def _loads(body: bytes, parse_float: Callable[[str], Any] | None) -> Any:
-    if len(body) > WORTH_COUNTING and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
-        raise ProtocolError(
-            f"the answer holds more than {MOST_CONTAINERS:,} arrays and objects.", remedy="Ask for smaller pages."
-        )
-    try:
-        return _decoder(parse_float).decode(body.decode("utf-8-sig"))
-    except RecursionError:
-        raise ProtocolError(
-            "the answer's JSON is nested deeper than any interface promises.",
-            remedy="Tell the system's owner; the answer was not taken in.",
-        ) from None
-    except ValueError as error:
-        what = "empty" if not body.strip() else f"not whole JSON ({str(error)[:80]})"
-        raise Garbled(
-            f"the answer is {what}.", remedy="It is cut or changed on the way; ask the system's owner."
-        ) from None
-
-
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header: a number or an HTTP date; None where it is missing or says nothing usable."""
-    if value is None or not (value := value.strip()):
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            then = parsedate_to_datetime(value)
-        except (ValueError, TypeError, IndexError):
-            return None
-        if then.tzinfo is None:
-            then = then.replace(tzinfo=UTC)
-        seconds = (then - datetime.now(UTC)).total_seconds()
-    if seconds != seconds:  # not a number
-        return None
-    return min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-_BY_ADDRESS = re.compile(
-    r"(?is)\bip\b.{0,80}(not (allowed|permitted|authori[sz]ed)|restrict|blocked|denied|allow-?list|whitelist|range)|"
-    r"(not (allowed|permitted)|restrict|blocked|denied).{0,80}\b(ip|address)\b"
-)
-
-
-def status_error(answer: Answer, where: str, *, idempotent: bool = True) -> ConnectorError | None:
-    """The common reading of an HTTP status that is not success; None for one that is no error."""
-    status = answer.status
-    said = f" The system says: {answer.excerpt}" if answer.excerpt else ""
-    if status in (301, 302, 303, 304, 307, 308):
-        return None
-    if status == 401:
-        return _unauthorised(answer, where, said)
-    if status == 403:
-        if _BY_ADDRESS.search(answer.text[:4000]):
-            return AccessError(
-                f"{where}: refused because of this machine's address (403).{said}",
-                remedy="Ask IT to add this machine's public IP address to the system's allow-list.",
-            )
-        return AccessError(
-            f"{where}: logged in, but not allowed (403).{said}",
-            remedy="Ask the system's owner to give the integration user access to this.",
-        )
-    if status in (404, 410):
-        return MissingObjectError(
-            f"{where}: there is no such thing ({status}).{said}", remedy="Check the name and the url option."
-        )
-    if status == 407:
-        return _wire._stays(
-            UnreachableError(
-                f"{where}: the proxy wants a login of its own (407).",
-                remedy="Ask IT for a proxy account for services; write it as http_proxy = 'http://user:password@...'.",
-            )
-        )
-    if status in (429, 503):
-        wait = parse_retry_after(answer.headers.get("Retry-After"))
-        asked = "" if wait is None else f", asks to wait {wait:.0f} s"
-        return ThrottledError(
-            f"{where}: told to slow down ({status}{asked}).{said}",
-            remedy="Lower the load or ask the system's owner for a higher limit.",
-            retry_after=wait,
-        )
-    if status in (408, 502, 504) or 520 <= status <= 530:
-        wait = parse_retry_after(answer.headers.get("Retry-After"))
-        return RetriableError(
-            f"{where}: the system or a proxy gave up ({status}).{said}",
-            remedy="Passing trouble of the system; ask its owner if it stays.",
-            retry_after=wait,
-        )
-    if status == 500 and idempotent:
-        return RetriableError(
-            f"{where}: the system failed (500).{said}", remedy="Ask the system's owner to look into its log."
-        )
-    if status >= 500 or status in (405, 406, 415, 426):
-        return ProtocolError(
-            f"{where}: the system cannot do this ({status}).{said}",
-            remedy="Look at the system before you send it again; check the url option and the version.",
-        )
-    return RejectedError(f"{where}: the request was refused ({status}).{said}", remedy="Correct what was asked for.")
-
-
-def _unauthorised(answer: Answer, where: str, said: str) -> AuthError:
-    scheme = answer.headers.get("WWW-Authenticate", "").split(" ", 1)[0].lower()
-    if scheme in ("negotiate", "ntlm"):
-        return AuthError(
-            f"{where}: wants a Windows sign-in ({scheme}, 401).",
-            remedy="Ask IT for a service account with basic, OAuth or key login for this interface.",
-        )
-    return AuthError(
-        f"{where}: the credentials are not accepted (401).{said}",
-        remedy="Check the credentials: wrong, expired, locked, or a second factor asked for.",
-    )
