@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
 from weighbridge.sandbox.odoo.domain import BadDomain, compile_domain
@@ -91,6 +92,10 @@ class Model:
         else:
             bisect.insort(self.ids, number)
         return number
+
+
+def _by_id(order: str | None) -> bool:
+    return not order or order.strip().lower() in ("id", "id asc")
 
 
 def _display(record: Record) -> str:
@@ -203,7 +208,8 @@ class _Calls:
         records = self._model.records
         return lambda n: (records[n]["company_id"] is None or records[n]["company_id"] in allowed) and own(n)
 
-    def _found(self, domain: Any) -> list[int]:
+    def _found(self, domain: Any) -> Iterator[int]:
+        """Ids in their order, lazily: a page by id costs what it returns, not what the table holds."""
         self._allow("read")
         test, rule = compile_domain(domain or [], self), self._rule()
         ids = self._model.ids
@@ -213,7 +219,7 @@ class _Calls:
                     ids = ids[bisect.bisect_right(ids, term[2]) :]
                 break
         hidden = self._hidden(domain)
-        return [n for n in ids if not hidden(n) and test(n) and rule(n)]
+        return (n for n in ids if not hidden(n) and test(n) and rule(n))
 
     def _hidden(self, domain: Any) -> Callable[[int], bool]:
         """Archived records are left out unless asked for."""
@@ -256,11 +262,13 @@ class _Calls:
     def search(
         self, domain: Any = None, offset: int = 0, limit: int | None = None, order: str | None = None
     ) -> list[int]:
-        ids = self._sorted(self._found(domain), order)
-        return ids[offset : None if limit in (None, False) else offset + int(limit or 0)]
+        end = None if limit in (None, False) else offset + int(limit or 0)
+        if _by_id(order):
+            return list(islice(self._found(domain), offset, end))
+        return self._sorted(list(self._found(domain)), str(order))[offset:end]
 
     def search_count(self, domain: Any = None, limit: int | None = None) -> int:
-        count = len(self._found(domain))
+        count = sum(1 for _ in self._found(domain))
         return count if limit in (None, False) else min(count, int(limit or 0))
 
     def search_read(
@@ -311,9 +319,7 @@ class _Calls:
             return value.strftime("%Y-%m-%d %H:%M:%S")
         return value.isoformat() if isinstance(value, date) else value
 
-    def _sorted(self, ids: list[int], order: str | None) -> list[int]:
-        if not order or order.strip().lower() in ("id", "id asc"):
-            return ids
+    def _sorted(self, ids: list[int], order: str) -> list[int]:
         found = list(ids)
         for part in reversed(order.split(",")):
             words = part.split()
