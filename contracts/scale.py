@@ -27,28 +27,39 @@ class Scale(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pilot_users: Annotated[int, Field(ge=1)] = 10
+    """Users of the pilot today."""
     production_users: Annotated[int, Field(ge=1)] = 500
+    """Users after the go-live: the target that every verdict is about."""
     calls_per_user_hour: Positive | None = None
     """Calls one user makes in an average working hour; None: not declared, so measured demand is needed."""
     peak_factor: Annotated[float, Field(ge=1)] = 3.0
     """Busiest hour against the average one."""
     hourly_profile: Literal["flat", "office", "retail"] | tuple[Annotated[float, Field(ge=0)], ...] = "office"
+    """How a day's calls fall on its hours: `flat`, `office`, `retail`, or 24 weights from midnight."""
     timezone: str = "UTC"
+    """IANA name; the profile's hours and clock times of forecasts are in it."""
     month_end_factor: Annotated[float, Field(ge=1)] = 1.0
+    """Calls of a month-end day against an ordinary one."""
     growth_per_year: Annotated[float, Field(ge=0)] = 0.0
     """Growth of users and rows, a share a year (0.4 = 40 %)."""
     horizon_months: Annotated[int, Field(ge=0, le=120)] = 12
+    """How far ahead growth is looked at."""
     reserve: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of every quota kept free."""
     headroom: Annotated[float, Field(ge=1)] = 1.2
+    """READY only when the low end of every ceiling clears the target times this."""
     mix: dict[Literal["lookup", "page", "write"], Annotated[float, Field(ge=0)]] = {"lookup": 0.8, "page": 0.2}
+    """Shares of the operations that a user's calls are: lookup by key, page, write."""
     rows: Annotated[int, Field(ge=0)] | None = None
     """Rows production will hold; None: today's count grown by `growth_per_year` over the horizon."""
     batch_window_h: Positive | None = None
+    """Hours in which the nightly read of all rows must end."""
     latency_objective_ms: Positive = 1000.0
     """95th percentile a user will bear for one call."""
     error_objective: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of calls that may fail."""
     working_hours: Positive = 8.0
+    """Hours a user works a day: calls a day are calls an hour times this."""
     think_time_s: Annotated[float, Field(ge=0)] | None = None
     """Pause between a user's calls; None: 3600 / (calls_per_user_hour x peak_factor)."""
 

@@ -8,6 +8,8 @@ import inspect
 import itertools
 import json
 import sys
+import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +39,22 @@ def attribute_notes(model: type) -> dict[str, str]:
 
 
 def kind_of(annotation: object) -> str:
-    text = str(annotation)
-    if text.startswith("<class '"):
-        text = text[8:-2].rsplit(".", 1)[-1]
-    for noise in ("typing.", "pydantic.types.", "annotated_types.", "weighbridge.project.", "NoneType"):
-        text = text.replace(noise, "" if noise != "NoneType" else "None")
-    return text.replace("|", "or").replace(" or None", "")[:70]
+    """A type as a person would say it: `number`, `one of a, b`, `list of text`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return kind_of(arguments[0])
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(a) for a in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(kind_of(a) for a in arguments if a is not type(None))
+    if origin in (list, tuple, set):
+        return "list of " + (kind_of(arguments[0]) if arguments else "values")
+    if origin is dict:
+        return "table"
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "table"}
+    if annotation in words:
+        return words[annotation]  # type: ignore[index]  # the keys are types
+    return {"SecretStr": "text", "Any": "any"}.get(getattr(annotation, "__name__", ""), "table")
 
 
 def table(model: type[BaseModel]) -> Iterator[str]:
@@ -50,10 +62,16 @@ def table(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"`{json.dumps(field.default, default=str)}`"
+        default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
         secret = "secret; " if "SecretStr" in str(field.annotation) else ""
         meaning = (field.description or notes.get(name, "")).replace("|", "\\|")
         yield f"| `{field.alias or name}` | {kind_of(field.annotation)} | {default} | {secret}{meaning} |"
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return ""
+    return f"`{json.dumps(value, default=lambda v: {} if isinstance(v, BaseModel) else str(v))}`"
 
 
 def checks_page() -> Iterator[str]:
@@ -85,8 +103,10 @@ def connectors_page() -> Iterator[str]:
     from weighbridge.connectors.registry import connectors
 
     yield "# Connector options\n"
-    yield "Keys of `[systems.NAME]` (all environments) or `[systems.NAME.ENVIRONMENT]`. A secret is written as\n"
-    yield "`${VARIABLE}` or `${keyring:service/user}` outside the sandbox.\n"
+    yield (
+        "Keys of `[systems.NAME]` (all environments) or `[systems.NAME.ENVIRONMENT]`. A secret is written as "
+        "`${VARIABLE}` or `${keyring:service/user}` outside the sandbox.\n"
+    )
     for kind in sorted(connectors):
         cls = connectors[kind]
         yield f"## {kind}\n"
@@ -120,7 +140,7 @@ def command_page() -> Iterator[str]:
 
     yield "# Command line\n"
     yield inspect.cleandoc(importlib.import_module("weighbridge.cli").__doc__ or "").split("\n\n", 1)[1] + "\n"
-    context = click.Context(cli, info_name="weighbridge")
+    context = click.Context(cli, info_name="weighbridge", terminal_width=88, max_content_width=88)
     for section, names in SECTIONS.items():
         yield f"## {section}\n"
         for name in names:

@@ -64,38 +64,62 @@ class SystemSettings(_Strict):
     """The keys of `[systems.NAME]` that are not options of its connector."""
 
     connector: str
+    """Its kind: `salesforce`, `odata`, `odoo`, `rest`, `sql`, `odbc`, `excel`, or an installed plugin's."""
     owner: str | None = None
+    """Whom to call; stands beside every finding."""
     deputy: str | None = None
+    """Whom to call when the owner does not answer."""
     business_owner: str | None = None
+    """Who decides what the data must be."""
     runbook: str | None = None
+    """Address of what to do at 2 am; the check `operations` looks whether it resolves."""
     fallback: str | dict[str, Any] | None = None
+    """What answers while the system is down."""
     identity: Annotated[str, Field(pattern=r"^(shared|per_user|pool:[1-9]\d*)$")] = "shared"
+    """`shared`: one account for all users; `per_user`; `pool:4`: a cap for each user is shared accordingly."""
     quota_group: str | None = None
+    """Systems of one group draw on one quota: what they ask adds up."""
     limits: tuple[DeclaredLimit, ...] = ()
+    """Ceilings that the owner knows of."""
     background: tuple[Background, ...] = ()
+    """What already runs there."""
     retention_days: int | None = None
+    """How long this system's data may be kept."""
     credentials_expire: str | None = None
+    """Date on which the login's password or certificate ends."""
     pilot_command: str | None = None
+    """What starts the pilot, for drills."""
     fault_matrix: Literal["default", "full"] = "default"
+    """`full` puts every fault that applies on each point; `default` a dozen."""
     in_place: bool = False
     """Let Great Expectations validate in the database itself instead of over the landed rows."""
     demand: dict[str, Any] = {}
+    """`connections_per_user` and other measured demand that `weighbridge demand` writes."""
 
 
 class EnvironmentSettings(_Strict):
     """The keys of `[systems.NAME.ENV]` that are not options of its connector."""
 
     read_only: bool | None = None
+    """True everywhere but in the sandbox; false is one of the two permissions a write needs."""
     max_users: Annotated[int, Field(ge=0)] | None = None
+    """How far a ramp may go: sandbox 500, staging 10; production 0, whatever is written here."""
     max_burst: Annotated[int, Field(ge=0)] | None = None
+    """Calls released at once: sandbox 128, staging 0; production 0, whatever is written here."""
     call_budget: Annotated[int, Field(ge=0)] | None = None
+    """Most calls of one run to this system; none is no ceiling."""
     allowed_hours: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$")] | None = None
+    """`22:00-06:00` in the scale's time zone: outside of it nothing but metadata is asked for."""
     production_like: bool = False
+    """Somebody answers for it that this environment carries what production does."""
     capacity_factor: tuple[float, float] | None = None
+    """[low, high]: production's capacity against this environment's."""
     declared_by: str | None = None
     """Author of `production_like` or `capacity_factor`."""
     declared_on: str | None = None
+    """Date of that."""
     ramp_seconds: float | None = None
+    """Most seconds of one point's ramp."""
 
     @field_validator("declared_on", mode="before")
     @classmethod
