@@ -79,6 +79,36 @@ _QUIET = threading.Lock()
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
 
 
+class _Quiet:
+    """Silences Great Expectations' warnings while any thread is inside it.
+
+    `warnings.catch_warnings` restores what it found on entering, which between threads is another's silence.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught: warnings.catch_warnings[Any] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._caught is None:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._caught is not None:
+                self._caught.__exit__(None, None, None)
+                self._caught = None
+
+
+_quiet = _Quiet()
+
+
 # --- expectations of ours ------------------------------------------------------------------------------------------
 
 
@@ -276,8 +306,7 @@ def validate(engine: sa.Engine, table: str, planned: Sequence[Planned], *, schem
     asked alone, so that one impossible rule does not hide the others.
     """
     teach_regex()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet:
         execution = SqlAlchemyExecutionEngine(engine=engine)
         data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
         execution.load_batch_data("rows", data)
@@ -358,8 +387,7 @@ def data_docs(suites: Sequence[SuiteResult], folder: Path, *, run: str, at: date
     Nothing is validated again: what the report says is what the Data Docs say. Rules that were not run appear as
     expectations that raised, with the reason, so that they are never shown as met.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # GX documents a dict
         site = {

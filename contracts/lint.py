@@ -157,7 +157,7 @@ class _Lint:
             self.say(path, "the object promises no property, so nothing of it would be read")
         self.fields(properties, (*path, "properties"))
         self.rules(item, path, level="object")
-        names = {p.get("name") for p in properties if isinstance(p, dict)}
+        names = _texts(properties, "name")
         for index, relation in enumerate(_items(item.get("relationships"))):
             self.sources(item, relation, (*path, "relationships", index), names)
         self.keys(properties, (*path, "properties"))
@@ -173,7 +173,7 @@ class _Lint:
                 self.say((*path, index, "primaryKeyPosition"), f"position {position} of the key is taken twice")
             positions[position] = index
 
-    def sources(self, item: dict[str, Any], relation: Any, path: Path, names: set[Any]) -> None:
+    def sources(self, item: dict[str, Any], relation: Any, path: Path, names: frozenset[str]) -> None:
         if not isinstance(relation, dict):
             return
         source = relation.get("from")
@@ -181,7 +181,7 @@ class _Lint:
             if not isinstance(word, str):
                 continue
             name = word.rsplit("/", 1)[-1] if "/" in word else word.split(".", 1)[-1]
-            ids = {p.get("id") for p in _items(item.get("properties")) if isinstance(p, dict)}
+            ids = _texts(_items(item.get("properties")), "id")
             if name not in names and name not in ids:
                 self.say((*path, "from"), f"the object has no property '{name:.80}'")
 
@@ -327,7 +327,7 @@ class _Lint:
     def metric(self, rule: dict[str, Any], owner: dict[str, Any], path: Path, level: str) -> None:
         metric = rule.get("metric")
         if metric not in METRICS:
-            if metric is None:
+            if not isinstance(metric, str):
                 self.say(path, f"a library rule needs a metric: {', '.join(METRICS)}")
             return
         self.operator(rule, path, numbers=True)
@@ -378,7 +378,7 @@ class _Lint:
         if not isinstance(wanted, list) or not wanted:
             self.say(path, "duplicateValues of an object needs arguments.properties, a list of property names")
             return
-        names = {p.get("name") for p in _items(owner.get("properties")) if isinstance(p, dict)}
+        names = _texts(_items(owner.get("properties")), "name")
         for index, name in enumerate(wanted):
             if name not in names:
                 self.say((*path, "arguments", "properties", index), f"the object has no property '{name!s:.80}'")
@@ -457,6 +457,11 @@ class _Lint:
                 self.say((*path, index, "value"), f"{name} must be true or false")
             elif word == "expected_rows" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 self.say((*path, index, "value"), f"{name} must be a whole number")
+
+
+def _texts(items: list[Any], key: str) -> frozenset[str]:
+    """The texts that the items have under `key`."""
+    return frozenset(i[key] for i in items if isinstance(i, dict) and isinstance(i.get(key), str))
 
 
 def _items(value: Any) -> list[Any]:
