@@ -67,6 +67,7 @@ DRIVER_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "mysql": {"FORWARDONLY": "1", "NO_CACHE": "1"},
 }
 HOST_KEYS = ("server", "servername", "host", "hostname")
+HEXED = ("mysql", "mariadb", "sqlite")
 PAGE_ROWS = 10_000
 
 
@@ -376,6 +377,16 @@ class OdbcConnector(SqlConnector):
         finally:
             self._lost()
             self._raw = usual
+
+    def _text_words(self) -> str:
+        # the second reading goes through the same driver: as digits nothing in it can be cut at a NUL
+        usual = super()._text_words()
+        return f"HEX({usual})" if self.dialect in HEXED else usual
+
+    def _text_back(self, value: Any) -> str:
+        if self.dialect not in HEXED:
+            return str(value)
+        return bytes.fromhex(str(value)).decode("utf-8", "replace")
 
     def operations(self, object: str, keys: Sequence[tuple[Any, ...]]) -> Mapping[str, Operation]:
         if self.dialect != "access":

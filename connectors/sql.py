@@ -882,10 +882,7 @@ class SqlConnector(Connector):
     # --- facet DriverText ----------------------------------------------------------------------------------------
 
     def driver_text(
-        self,
-        object: str,
-        columns: Sequence[str],
-        rows: int,
+        self, object: str, columns: Sequence[str], rows: int
     ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
         import sqlalchemy as sa
 
@@ -894,13 +891,20 @@ class SqlConnector(Connector):
             name = self.quoted_name(column)
             # one statement, so that both readings are of the same row
             pair = sa.select(
-                sa.literal_column(name), sa.literal_column(f"CAST({name} AS {self._product.text_type})")
+                sa.literal_column(name), sa.literal_column(self._text_words().format(name))
             ).select_from(sa.table(table, schema=space))  # fmt: skip
             if where := filter_of(object):
                 pair = pair.where(sa.text(f"({where})"))
             text, bound = self._compiled(pair.limit(rows))
             fetched = self._rows(text, bound or None, what="driver text")
-            yield column, [(value, None if cast is None else str(cast)) for value, cast in fetched]
+            yield column, [(value, None if cast is None else self._text_back(cast)) for value, cast in fetched]
+
+    def _text_words(self) -> str:
+        """SQL that gives a column as text by the server; `{}` is the column."""
+        return f"CAST({{}} AS {self._product.text_type})"
+
+    def _text_back(self, value: Any) -> str:
+        return str(value)
 
 
 @dataclass(frozen=True, slots=True)
