@@ -332,6 +332,17 @@ def test_bulk_and_rest_read_the_same(still: Server) -> None:
         assert rest.count("Account").value == len(two)
 
 
+def test_bulk_keeps_every_character(org: Server) -> None:
+    nasty = ["comma, inside", 'quote "inside"', "line\nbreak", "cr\r\nlf", " space ", "ü 漢 😀", "=1+1", "NULL", "\\N"]
+    with connect(org, Session(writes_allowed=True, retry=NO_RETRY), bulk="always") as connector:
+        connector.write("Contact", [{"LastName": n, "External_Key__c": f"X-{i}"} for i, n in enumerate(nasty)])
+        ours = ObjectRef("Contact", "External_Key__c LIKE 'X-%'")
+        read = {r["External_Key__c"]: r for p in connector.read(ours) for r in p.batch.to_pylist()}
+        assert [read[f"X-{i}"]["LastName"] for i in range(len(nasty))] == nasty
+        assert read["X-0"]["Email"] is None
+        assert list(connector.read(ObjectRef("Contact", "LastName = 'nobody'"))) == []
+
+
 def test_bulk_is_chosen_by_size(still: Server) -> None:
     with connect(still, bulk_from_rows=100) as connector:
         pages = list(connector.read("Contact"))
