@@ -25,6 +25,7 @@ __all__ = ["converse"]
 
 HEAD_LIMIT = 1 << 18
 READ = 1 << 18
+AT_HAND = 1 << 16
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -230,6 +231,10 @@ async def _send_request(ways: _Ways, request: Message) -> None:
         lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"host:")]
         lines.insert(1, b"Host: " + host.encode("latin-1"))
         head = b"\r\n".join(lines)
+    whole = await _at_hand(ways.client.reader, request)
+    if whole is not None:
+        await ways.up(head + whole)
+        return
     await ways.up(head)
     if (request.get(b"expect") or b"").lower() == b"100-continue":
         interim = await _response(ways.server.reader, request)
@@ -251,6 +256,9 @@ async def _answer(ways: _Ways, request: Message) -> bool:
     flow = ways.down_flow
     if ways.shaping:
         keep = await _shaped(ways, ways.shaping[0], request, response)
+    elif (whole := await _at_hand(ways.server.reader, response)) is not None:
+        await ways.down(response.raw + whole)
+        keep = True
     else:
         await ways.down(response.raw)
         left = await _handed_over(ways, response) if response.framing == "length" else response.length
@@ -261,6 +269,15 @@ async def _answer(ways: _Ways, request: Message) -> bool:
     if flow is not None and not keep:
         await flow.closing()
     return keep
+
+
+async def _at_hand(reader: asyncio.StreamReader, message: Message) -> bytes | None:
+    """A short body that has already come: head and body then go on in one packet."""
+    if message.framing == "none":
+        return b""
+    if message.framing == "length" and message.length <= AT_HAND and len(reader._buffer) >= message.length:  # type: ignore[attr-defined]  # no public way to ask without waiting
+        return await reader.readexactly(message.length)
+    return None
 
 
 async def _handed_over(ways: _Ways, response: Message) -> int:
