@@ -154,6 +154,9 @@ async def _exchange(link: Link, client: End, server: End) -> bool:
                 return await _instead(ways, fault, request)
         await _send_request(ways, request)
         return await _answer(ways, request)
+    except Cut:
+        entry["cut"] = True  # whatever status the system gave, the client did not get it whole
+        raise
     finally:
         link.exchanging = False
         entry["seconds"] = line.now() - started

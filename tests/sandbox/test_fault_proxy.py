@@ -301,6 +301,7 @@ def test_a_lost_answer_was_done_at_the_system(line, web):
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         get(line, "/orders", method="POST", body=b"one")
     assert web.seen == ["POST /orders one"]
+    assert [e.get("cut") for e in line.journal() if e["event"] == "exchange"] == [True]
     assert get(line, "/orders", method="POST", body=b"two")[0] == 201
 
 

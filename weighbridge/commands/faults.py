@@ -273,7 +273,7 @@ def _summary(entries: Sequence[Mapping[str, Any]], line: Line) -> None:
     exchanges = [e for e in entries if e["event"] == "exchange"]
     connections = [e for e in entries if e["event"] == "connection"]
     struck = Counter(str(e["fault"]) for e in entries if e["event"] == "fault")
-    statuses = Counter(str(e["status"] or "none") for e in exchanges)
+    statuses = Counter("cut" if e.get("cut") else str(e["status"] or "none") for e in exchanges)
     said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
     click.echo(
         f"Passed: {len(exchanges)} HTTP exchanges{f' ({said})' if said else ''}, {len(connections)} connections."
