@@ -97,7 +97,7 @@ class ODataClient:
         self.shared.rates.notice(answer.headers)
         if self.shared.server is None and answer.headers.get("Server"):
             self.shared.server = answer.headers["Server"][:60]
-        return classify(answer, urlsplit(answer.url).path)
+        return None if answer.status < 400 else classify(answer, urlsplit(answer.url).path)
 
     # --- addresses and metadata -------------------------------------------------------------------------------
 

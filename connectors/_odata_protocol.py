@@ -180,6 +180,8 @@ class Rates:
 
     def notice(self, headers: Mapping[str, str]) -> None:
         """Take in one answer's headers."""
+        if not any("ratelimit" in name.lower() for name in headers):
+            return
         policy = headers.get("RateLimit-Policy")
         if policy:
             self._take("cap", re.search(r"\bq=(\d+(?:\.\d+)?)", policy) or re.match(r"\s*(\d+)", policy))
