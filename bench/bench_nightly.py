@@ -71,7 +71,8 @@ def _prepare(folder: Path) -> None:
             database.executemany(f"INSERT INTO orders_{n} VALUES (?, ?, ?, ?)", rows)
     database.close()
     (folder / "weighbridge.toml").write_text(
-        f'[scale]\ncalls_per_user_hour = 12\n\n[systems.shop]\nconnector = "sql"\n\n[systems.shop.sandbox]\nurl = "sqlite:///{folder / "shop.db"}"\n\n'
+        "[scale]\ncalls_per_user_hour = 12\n\n"
+        f'[systems.shop]\nconnector = "sql"\n\n[systems.shop.sandbox]\nurl = "sqlite:///{folder / "shop.db"}"\n\n'
         '[nightly]\nenvironment = "sandbox"\n',
         encoding="utf-8",
     )
