@@ -127,11 +127,20 @@ def per_call(url: str, calls: int) -> dict[str, Any]:
     for _ in range(calls):
         client.request("GET", "services/data/v59.0/sobjects/Account/001", operation="lookup").json()
     spent = (time.process_time() - cpu) * 1000 / calls
+    import requests
+
+    with requests.Session() as plain:
+        plain.trust_env = False
+        cpu = time.process_time()
+        for _ in range(calls):
+            plain.get(f"{url}/services/data/v59.0/sobjects/Account/001", timeout=30).json()
+        bare_cpu = (time.process_time() - cpu) * 1000 / calls
     walls.sort()
     return {
         "median_ms": statistics.median(walls),
         "p95_ms": walls[int(len(walls) * 0.95)],
         "cpu_ms": spent,
+        "bare_requests_cpu_ms": bare_cpu,
     }
 
 
