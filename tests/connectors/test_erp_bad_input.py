@@ -56,7 +56,7 @@ def read_odata(answer: Reply, *, paging: str = "next_link", retry: Retry = QUICK
     found: list[int] = []
     with serving(route) as served:
         options = {"url": f"{served.url}/svc/", "username": "u", "password": SECRET, "paging": paging, **more}
-        session = Session(retry=retry, timeout=2)
+        session = Session(retry=retry, timeout=15)
         with ODataConnector(options, session) as c:
             started, worked = time.monotonic(), time.thread_time()
             error = ended(c.read("Things", page_rows=3), found, "Id")
@@ -220,7 +220,7 @@ def test_a_silent_cap_without_a_link_is_noticed() -> None:
 )
 def test_metadata_that_is_none(answer: Answer, kind: type[Exception]) -> None:
     with serving(lambda _a: answer) as served, pytest.raises(kind):
-        ODataConnector({"url": served.url}, Session(retry=QUICK, timeout=2)).open()
+        ODataConnector({"url": served.url}, Session(retry=QUICK, timeout=15)).open()
 
 
 def test_nobody_there() -> None:
@@ -286,7 +286,7 @@ def test_odoo_bad_second_page(name: str) -> None:
     found: list[int] = []
     with serving(odoo_server(records)) as served:
         options = {"url": served.url, "database": "d", "username": "u", "password": SECRET}
-        with OdooConnector(options, Session(retry=QUICK, timeout=2)) as c:
+        with OdooConnector(options, Session(retry=QUICK, timeout=15)) as c:
             error = ended(c.read("res.partner", page_rows=2), found, "id")
             assert isinstance(error, kind), error
             assert found == [1, 2]
