@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from weighbridge.connectors._workbook_book import within
 from weighbridge.connectors._workbook_cells import COLUMNS, column_letters
 from weighbridge.connectors.base import Misfit
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from weighbridge.connectors._workbook_table import Batch, Region
 
-__all__ = ["Profile", "column_type", "convert"]
+__all__ = ["Profile", "column_type", "convert", "fitted"]
 
 EXACT = 2**53
 _MIDNIGHT = time()
@@ -45,16 +47,24 @@ class Profile:
     """Error cells, formulas never calculated, dates before the calendar."""
     blank: int = 0
 
-    def add(self, values: Sequence[Any]) -> None:
+    def add(self, values: Sequence[Any], *, keep: bool) -> pa.Array | None:
+        """Count the values of a batch; with `keep` also gives them as Arrow where they are all of one kind."""
         types = Counter(map(type, values))
         blank = values.count("")
         if blank:
             self.blank += blank
             types[str] -= blank
         self.types.update(types)
-        if self.whole and types.get(float):
-            numbers = values if types[float] == len(values) else [v for v in values if type(v) is float]
-            self.whole = all(map(float.is_integer, numbers)) and max(map(abs, numbers)) <= EXACT
+        kinds = frozenset(type_ for type_, count in types.items() if count > 0)
+        array = _pure(values, kinds, blank) if keep else None
+        if self.whole and float in kinds:
+            if array is not None:
+                numbers = array.drop_null().to_numpy()
+                self.whole = bool((numbers == np.rint(numbers)).all()) and float(np.abs(numbers).max()) <= EXACT
+            else:
+                own = [v for v in values if type(v) is float]
+                self.whole = all(map(float.is_integer, own)) and max(map(abs, own)) <= EXACT
+        return array
 
     @property
     def empty(self) -> bool:
@@ -68,6 +78,37 @@ class Profile:
             if count > 0:
                 out[_KIND.get(type_, "text")] += count
         return dict(out)
+
+
+def _pure(values: Sequence[Any], kinds: frozenset[type], blank: int) -> pa.Array | None:
+    """The values as one Arrow column where they are all of one kind, else None."""
+    import pyarrow as pa
+
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds == {date, datetime}:
+        return pa.array([None if v == "" else _at_midnight(v) for v in values], pa.timestamp("us"))
+    word = _PURE.get(next(iter(kinds))) if len(kinds) == 1 else None
+    if word is None:
+        return None
+    return pa.array([None if v == "" else v for v in values] if blank else values, word)
+
+
+_PURE = {float: "float64", str: "string", bool: "bool", date: "date32", datetime: "timestamp[us]"}
+
+
+def fitted(array: pa.Array, type_: pa.DataType) -> pa.Array | None:
+    """A column of one kind in the type its whole column got; None where values would be lost."""
+    import pyarrow as pa
+
+    if array.type == type_:
+        return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), type_)
+    widens = pa.types.is_floating(array.type) and pa.types.is_int64(type_)
+    if widens or (pa.types.is_date(array.type) and pa.types.is_timestamp(type_)):
+        return array.cast(type_)
+    return None
 
 
 def column_type(profile: Profile) -> tuple[pa.DataType, str]:

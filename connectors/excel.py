@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import Field, SecretStr, model_validator
 
-from weighbridge.connectors._workbook_arrow import Profile, column_type, convert
+from weighbridge.connectors._workbook_arrow import Profile, column_type, convert, fitted
 from weighbridge.connectors._workbook_book import Book, lock_owner, within
 from weighbridge.connectors._workbook_table import Batch, Region, regions, rows_of
 from weighbridge.connectors.base import (
@@ -45,6 +45,8 @@ __all__ = ["ExcelConnector", "ExcelOptions"]
 
 SUFFIXES = {".xlsx", ".xlsm", ".xlsb", ".xls", ".xltx", ".xltm"}
 PAGE_ROWS = 20_000
+KEPT_CELLS = 8_000_000
+"""Cells of an object that are kept as Arrow from the first look (at 8 to 20 bytes each) instead of read again."""
 MAX_FILES = 2000
 FILE_COLUMN, SHEET_COLUMN = "_file", "_sheet"
 LARGE = 8 << 20
@@ -76,6 +78,17 @@ class _Known:
     schema: TableSchema
     rows: int
     observations: tuple[Observation, ...] = ()
+    ready: list[_Ready] | None = None
+    """All rows, where every column is of one kind and nothing would be a misfit: then they are not read twice."""
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A batch that was turned into Arrow while it was looked at."""
+
+    rows: int
+    left_out: int
+    columns: dict[str, pa.Array]
 
 
 @dataclass(slots=True)
@@ -287,9 +300,10 @@ class ExcelConnector(Connector):
             )
         profiles: dict[str, Profile] = {}
         rows = 0
+        ready: list[_Ready] | None = [] if len(found) == 1 and _keepable(found[0]) else None
         for region in found:
             observations.extend(region.observations)
-            rows += _profile_region(region, profiles, observations)
+            rows += _profile_region(region, profiles, observations, ready)
             if len(found) > 1:
                 region.book.release()
         observations.extend(_differences(found))
@@ -310,7 +324,11 @@ class ExcelConnector(Connector):
                     marked,
                 )
             )
-        return _Known(stamps, found, TableSchema(tuple(columns), (), tuple(observations)), rows, tuple(observations))
+        schema = TableSchema(tuple(columns), (), tuple(observations))
+        known = _Known(stamps, found, schema, rows, tuple(observations), _all_fitted(ready, schema) if ready else None)
+        if known.ready is not None:
+            found[0].book.release()
+        return known
 
     def read(
         self,
@@ -347,49 +365,29 @@ class ExcelConnector(Connector):
                     f"{region.book.path}: somebody saved it while it was read.",
                     remedy="Run again, or read a copy that nobody works in.",
                 )
-            for batch in rows_of(region):
-                pending.left_out += batch.left_out
-                pending.observations.extend(batch.observations)
-                if skip >= len(batch.rows):
-                    skip -= len(batch.rows)
+            passed = 0
+            for seen, left_out, batch in _batches(known, region, wanted, schema, skip):
+                passed += seen
+                pending.left_out += left_out
+                if batch is None:
                     continue
-                if skip:
-                    batch.numbers, batch.rows, skip = batch.numbers[skip:], batch.rows[skip:], 0
-                self._add(pending, region, batch, wanted, schema)
+                rows, misfits = batch
+                pending.misfits.extend(Misfit(m.row + pending.rows, m.column, m.raw, m.reason) for m in misfits)
+                pending.batches.append(rows)
+                pending.rows += rows.num_rows
+                self.session.meter.count(rows=rows.num_rows)
                 while pending.rows >= size:
                     page, pending = _take(pending, size, schema)
                     done += page.batch.num_rows
                     yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
                     started, calls = time.perf_counter(), 0
+            skip = max(0, skip - passed)
             if len(known.regions) > 1:
                 region.book.release()
         if pending.rows or pending.left_out or calls:
             page, _ = _take(pending, pending.rows, schema)
             done += page.batch.num_rows
             yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
-
-    def _add(self, pending: _Pending, region: Region, batch: Batch, wanted: list[Column], schema: pa.Schema) -> None:
-        import pyarrow as pa
-
-        count = len(batch.rows)
-        offsets = dict(zip(region.names, region.kept, strict=True))
-        present = [(offsets[c.name], c.name, c.type) for c in wanted if c.name in offsets]
-        arrays, misfits = convert(batch, region, present)
-        by_name = dict(zip((name for _, name, _ in present), arrays, strict=True))
-        origin = {FILE_COLUMN: region.book.path.name, SHEET_COLUMN: region.sheet.name}
-        ready = [
-            by_name[c.name]
-            if c.name in by_name
-            else pa.array([origin[c.name]] * count, pa.string())
-            if c.name in origin
-            else pa.nulls(count, c.type)
-            for c in wanted
-        ]
-        pending.misfits.extend(Misfit(m.row + pending.rows, m.column, m.raw, m.reason) for m in misfits)
-        if wanted:
-            pending.batches.append(pa.RecordBatch.from_arrays(ready, schema=schema))
-        pending.rows += count
-        self.session.meter.count(rows=count)
 
     # --- Loadable --------------------------------------------------------------------------------------------
 
@@ -458,8 +456,79 @@ def _holds(region: Region, key: tuple[Any, ...], columns: tuple[str, ...]) -> bo
     return False
 
 
-def _profile_region(region: Region, profiles: dict[str, Profile], observations: list[Observation]) -> int:
-    """Count the types of the region's columns into `profiles`; returns its data rows."""
+def _batches(
+    known: _Known, region: Region, wanted: list[Column], schema: pa.Schema, skip: int
+) -> Iterator[tuple[int, int, tuple[pa.RecordBatch, list[Misfit]] | None]]:
+    """(rows, rows left out, Arrow rows with their misfits) of a region; nothing of its first `skip` rows."""
+    import pyarrow as pa
+
+    if known.ready is not None:
+        for ready in known.ready:
+            before, skip = min(skip, ready.rows), max(0, skip - ready.rows)
+            arrays = [ready.columns[c.name].slice(before) for c in wanted]
+            rest = (pa.RecordBatch.from_arrays(arrays, schema=schema), []) if before < ready.rows else None
+            yield ready.rows, ready.left_out, rest
+        return
+    for batch in rows_of(region):
+        count = len(batch.rows)
+        before, skip = min(skip, count), max(0, skip - count)
+        if before:
+            batch.numbers, batch.rows = batch.numbers[before:], batch.rows[before:]
+        yield count, batch.left_out, _converted(region, batch, wanted, schema) if batch.rows else None
+
+
+def _converted(
+    region: Region, batch: Batch, wanted: list[Column], schema: pa.Schema
+) -> tuple[pa.RecordBatch, list[Misfit]]:
+    """A batch in the wanted columns; those the region lacks are null, its origin where it is asked for."""
+    import pyarrow as pa
+
+    count = len(batch.rows)
+    offsets = dict(zip(region.names, region.kept, strict=True))
+    present = [(offsets[c.name], c.name, c.type) for c in wanted if c.name in offsets]
+    arrays, misfits = convert(batch, region, present)
+    by_name = dict(zip((name for _, name, _ in present), arrays, strict=True))
+    origin = {FILE_COLUMN: region.book.path.name, SHEET_COLUMN: region.sheet.name}
+    ready = [
+        by_name[c.name]
+        if c.name in by_name
+        else pa.array([origin[c.name]] * count, pa.string())
+        if c.name in origin
+        else pa.nulls(count, c.type)
+        for c in wanted
+    ]
+    return pa.RecordBatch.from_arrays(ready, schema=schema), misfits
+
+
+def _keepable(region: Region) -> bool:
+    """Whether the rows may be kept from the first look: not too many, and no cell that values do not show rightly."""
+    scan = region.book.scan(region.sheet)
+    if scan.last_row * max(1, len(region.kept)) > KEPT_CELLS:
+        return False
+    last = region.last or scan.last_row
+    marks = (scan.errors, scan.uncached, scan.negative_dates, scan.long_numbers)
+    return not any(len(m) and len(within(m.packed, region.first, last, region.left, region.right)) for m in marks)
+
+
+def _all_fitted(ready: list[_Ready], schema: TableSchema) -> list[_Ready] | None:
+    """The kept batches in the columns' final types; None where one does not fit."""
+    for batch in ready:
+        columns: dict[str, pa.Array] = {}
+        for column in schema.columns:
+            array = fitted(batch.columns[column.name], column.type) if column.name in batch.columns else None
+            if array is None:
+                return None
+            columns[column.name] = array
+        batch.columns = columns
+    return ready
+
+
+def _profile_region(
+    region: Region, profiles: dict[str, Profile], observations: list[Observation], ready: list[_Ready] | None
+) -> int:
+    """Count the types of the region's columns into `profiles`; returns its data rows. `ready` keeps what it can."""
+    import pyarrow as pa
+
     scan = region.book.scan(region.sheet)
     rows = 0
     last = region.first - 1
@@ -467,12 +536,16 @@ def _profile_region(region: Region, profiles: dict[str, Profile], observations: 
     for batch in rows_of(region):
         observations.extend(o for o in batch.observations if o not in observations)
         if not batch.rows:
+            if ready is not None:
+                ready.append(_Ready(0, batch.left_out, {name: pa.nulls(0) for name in region.names}))
             continue
         rows += len(batch.rows)
         last = batch.numbers[-1]
         turned = list(zip(*batch.rows, strict=True))
-        for offset, profile in zip(region.kept, own, strict=True):
-            profile.add(turned[offset])
+        kept = [p.add(turned[o], keep=ready is not None) for o, p in zip(region.kept, own, strict=True)]
+        if ready is not None:
+            named = {name: array for name, array in zip(region.names, kept, strict=True) if array is not None}
+            ready.append(_Ready(len(batch.rows), batch.left_out, named))
     for offset, profile in zip(region.kept, own, strict=True):
         column = region.left + offset
         kinds = scan.counts(column)
