@@ -123,7 +123,7 @@ def _data_block(body: Any) -> Markup:
 
 def _load_ceiling(report: Report) -> float | None:
     """Where the load alone would break the first point, for a report whose data fail at any number of users."""
-    known = [f["users"] for p in report.points for f in p.forecast if f["users"] is not None and f["users"] > 1]
+    known = [f["users"] for p in report.points for f in p.forecast if f["users"] is not None]
     return min(known) if report.verdict.safe_users == 0 and known else None
 
 
