@@ -313,7 +313,11 @@ def _moment(cell: _Cell, logical: str, zone: str) -> str:
     if logical == "date":
         if kind == "date":
             return expression
-        return f"date({expression})" if cell.words.name in ("sqlite", "mysql") else f"CAST({expression} AS DATE)"
+        return (
+            f"date({expression})"
+            if cell.words.name in ("sqlite", "mysql", "mariadb")
+            else f"CAST({expression} AS DATE)"
+        )
     if logical == "time":
         return expression if kind == "time" else f"CAST({expression} AS TIME)"
     if kind == "date":
@@ -356,7 +360,9 @@ def _zone(cell: _Cell) -> str:
 def _multiple_of(cell: _Cell) -> str:
     number, step = cell.number, cell.words.literal(cell.value)
     if cell.kind.kind in ("integer", "decimal") and not (isinstance(cell.value, float) and cell.kind.kind == "integer"):
-        return cell.fails(f"mod({number}, {step}) <> 0" if cell.words.name != "mssql" else f"{number} % {step} <> 0")
+        # The remainder of a negative decimal is -0.00 in MariaDB, which it holds to differ from 0.
+        rest = f"{number} % {step}" if cell.words.name == "mssql" else f"mod({number}, {step})"
+        return cell.fails(f"abs({rest}) > 0")
     ratio = f"({number} / {step})"
     broken = f"abs({ratio} - round({ratio})) > 1e-9 * CASE WHEN abs({ratio}) > 1 THEN abs({ratio}) ELSE 1 END"
     if cell.words.name == "duckdb":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from types import MappingProxyType
@@ -98,8 +98,11 @@ _MYSQL = Words(
     length="char_length({})",
     as_text="CAST({} AS CHAR)",
     as_number="CASE WHEN CAST({0} AS CHAR) REGEXP '^[-+]?[0-9]+([.][0-9]*)?$' THEN CAST({0} AS DOUBLE) END",
-    regexp=lambda column, pattern: f"{column} REGEXP BINARY {pattern}",
+    regexp=lambda column, pattern: f"REGEXP_LIKE({column}, {pattern}, 'c')",
 )
+
+# MariaDB has no REGEXP_LIKE, and MySQL's ICU refuses BINARY; both ways mind upper and lower case.
+_MARIADB = replace(_MYSQL, name="mariadb", regexp=lambda column, pattern: f"{column} REGEXP BINARY {pattern}")
 
 _SQLITE = Words(
     name="sqlite",
@@ -132,7 +135,7 @@ DIALECTS: Mapping[str, Words] = MappingProxyType(
         "duckdb": DUCKDB,
         "postgresql": _POSTGRES,
         "mysql": _MYSQL,
-        "mariadb": _MYSQL,
+        "mariadb": _MARIADB,
         "sqlite": _SQLITE,
         "mssql": _MSSQL,
     }

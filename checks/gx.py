@@ -308,14 +308,29 @@ def validate(engine: sa.Engine, table: str, planned: Sequence[Planned], *, schem
     teach_regex()
     with _quiet:
         execution = SqlAlchemyExecutionEngine(engine=engine)
-        data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
-        execution.load_batch_data("rows", data)
-        validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])  # type: ignore[arg-type]  # GX types this for pandas only
-        verdicts = _ask(validator, planned)
-        broken = [i for i, v in enumerate(verdicts) if v.error is not None]
-        if len(broken) > 1:
-            for index in broken:
-                verdicts[index] = _ask(validator, [planned[index]])[0]
+        # The engine is the caller's: GX would dispose of it whenever the garbage collector finds this object, which
+        # may be in the middle of the next suite.
+        execution.close = lambda: None
+        try:
+            verdicts = _ask_all(execution, table, planned, schema)
+        finally:
+            kept, execution._connection = execution._connection, None
+            if kept is not None:
+                kept.close()
+    return verdicts
+
+
+def _ask_all(
+    execution: SqlAlchemyExecutionEngine, table: str, planned: Sequence[Planned], schema: str | None
+) -> list[Verdict]:
+    data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
+    execution.load_batch_data("rows", data)
+    validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])  # type: ignore[arg-type]  # GX types this for pandas only
+    verdicts = _ask(validator, planned)
+    broken = [i for i, v in enumerate(verdicts) if v.error is not None]
+    if len(broken) > 1:
+        for index in broken:
+            verdicts[index] = _ask(validator, [planned[index]])[0]
     return verdicts
 
 

@@ -290,7 +290,7 @@ def _core_not_null(rule: Rule, source: Source) -> Core | None:
 
 def _core_regex(rule: Rule, source: Source) -> Core | None:
     column = _simple(rule, source, "text")
-    if column is None or source.words.name not in ("duckdb", "postgresql", "mysql"):
+    if column is None or source.words.name not in ("duckdb", "postgresql"):
         return None
     return "expect_column_values_to_match_regex", {"column": column, "regex": rule.arguments["value"]}
 
@@ -311,7 +311,7 @@ def _core_set(rule: Rule, source: Source) -> Core | None:
 def _core_lengths(key: str) -> Callable[[Rule, Source], Core | None]:
     def made(rule: Rule, source: Source) -> Core | None:
         column = _simple(rule, source, "text")
-        if column is None or source.words.name == "mssql" or source.words.name == "mysql":
+        if column is None or source.words.name in ("mssql", "mysql", "mariadb"):
             return None
         return "expect_column_value_lengths_to_be_between", {"column": column, key: rule.arguments["value"]}
 

@@ -65,3 +65,18 @@ def test_one_context_a_thread_counts_right(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == {n: [n, 2 * n - 2, n] for n in range(2, 7)}
+
+
+def test_the_garbage_collector_closes_nobody_s_connection(tmp_path: Path) -> None:
+    import gc
+
+    made = contract(tmp_path, "schema: [{name: T, properties: [{name: a, required: true}]}]\n")
+    rules = [r for r in point_of(made).rules if r.check == "quality"]
+    with Workspace(land(tmp_path, pa.table({"a": [1]})), made.objects[0]) as workspace:
+        engine = gx.duckdb_engine_of(workspace)
+        planned = compile_suite(rules, workspace.source)
+        with engine.connect() as ours:
+            gx.validate(engine, DATA, planned)
+            gc.collect()
+            assert ours.execute(sa.text("SELECT 1")).scalar() == 1
+        engine.dispose()

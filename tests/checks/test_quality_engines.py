@@ -20,6 +20,8 @@ from weighbridge.checks.quality import QualityCheck
 from weighbridge.connectors.base import Count, ObjectRef
 from weighbridge.connectors.sql import SqlConnector
 from weighbridge.landing import land
+from weighbridge.sandbox.mariadb import MariaDbSandbox
+from weighbridge.sandbox.mariadb import available as mariadb_missing
 from weighbridge.sandbox.postgres import PostgresSandbox, available
 
 CONTRACT = """\
@@ -169,6 +171,32 @@ def test_in_place_in_postgresql(tmp_path: Path, postgres: PostgresSandbox) -> No
         True,
         True,
     )
+
+
+@pytest.fixture(scope="module")
+def mariadb_url() -> Iterator[str]:
+    missing = mariadb_missing()
+    if missing:
+        pytest.skip(f"needs system package: {missing}")
+    with MariaDbSandbox(settings={"sql_mode": ""}) as server:
+        with server.connect() as admin, admin.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
+        with server.connect("shop") as admin, admin.cursor() as cursor:
+            cursor.execute(TABLE.format(text="VARCHAR(20)", number="DECIMAL(9, 2)").replace('"', "`"))
+            cursor.executemany("INSERT INTO `order lines` VALUES (%s, %s, %s, %s, %s, %s)", ROWS)
+            cursor.execute("CREATE USER keeper@'%' IDENTIFIED BY 'canary-4711'")
+            cursor.execute("GRANT SELECT ON shop.* TO keeper@'%'")
+            admin.commit()
+        yield server.url("shop", user="keeper", password="canary-4711")
+
+
+@pytest.mark.slow
+def test_in_place_in_mariadb(tmp_path: Path, mariadb_url: str) -> None:
+    results, found = run(tmp_path, mariadb_url, settings={"in_place": True})
+    agreed(results)
+    where = next(f for f in found if isinstance(f, Measurement))
+    assert where.data["dialect"] in ("mysql", "mariadb")
+    assert len(where.data["in_place"]) > 15
 
 
 def test_a_filtered_object_is_judged_on_the_landed_rows(tmp_path: Path) -> None:
