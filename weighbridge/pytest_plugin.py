@@ -93,21 +93,25 @@ def _sessions(config: pytest.Config) -> Sessions:
             environment=_setting(config, "wb_env"),
             users=_setting(config, "wb_users"),
             seed=_setting(config, "wb_seed"),
-            run_id=_run_id(config, worker),
+            run_id=_run_id(worker),
         )
     return config.stash[_SESSIONS]
 
 
-def _run_id(config: pytest.Config, worker: dict[str, Any] | None) -> str | None:
-    """Workers of one pytest-xdist run share one run; its unique id is known to the controller as well."""
-    if worker is not None:
-        return f"pytest-{worker['testrunuid']}"
-    uid = getattr(config.option, "testrunuid", None)
-    if uid is None:
-        manager = config.pluginmanager.getplugin("dsession")
-        nodes = getattr(manager, "nodemanager", None)
-        uid = getattr(nodes, "testrunuid", None)
-    return f"pytest-{uid}" if uid else None
+def _run_id(worker: dict[str, Any] | None) -> str | None:
+    """Workers of one pytest-xdist run share one run."""
+    return f"pytest-{worker['testrunuid']}" if worker is not None else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 - pytest-xdist's signature
+    """The controller of several workers collects nothing itself: it hears from them what was weighed, in which run."""
+    told = getattr(node, "workeroutput", {}).get("weighbridge")
+    if told:
+        sessions = _sessions(node.config)
+        sessions.run_id = told["run"]
+        for contract in told["contracts"]:
+            sessions.points(Path(contract))
 
 
 # --- collection ------------------------------------------------------------------------------------------------------
@@ -257,6 +261,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if _SESSIONS in config.stash:
         worker = hasattr(config, "workerinput")
+        if worker:
+            sessions = config.stash[_SESSIONS]
+            told = {"run": sessions.run_id, "contracts": sessions.contracts}
+            config.workeroutput["weighbridge"] = told  # type: ignore[attr-defined]  # pytest-xdist sets it on workers
         folder = _setting(config, "wb_report")
         config.stash[_SESSIONS].finish(None if worker else folder and Path(folder), worker=worker)
 

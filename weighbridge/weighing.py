@@ -48,6 +48,11 @@ class Sessions:
     def _all(self) -> dict[Path, _Session]:
         return {}
 
+    @property
+    def contracts(self) -> list[str]:
+        """Files whose points were collected."""
+        return sorted({str(p.contract.path) for s in self._all.values() for p in s.points.values()})
+
     def project_of(self, folder: Path) -> Project:
         """The project at or above `folder`. Raises UsageProblem where there is none."""
         return self._of(folder).project
