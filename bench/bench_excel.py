@@ -71,7 +71,7 @@ def scan(path: str) -> int:
 
     report = inspect_workbook(Path(path))
     assert report.hazards == [], report.hazards
-    return report.sheets[0]["rows"] - 1
+    return int(report.sheets[0]["rows"]) - 1
 
 
 READERS = {"openpyxl": with_openpyxl, "calamine": with_calamine, "weighbridge": ours, "scan": scan}
@@ -82,7 +82,7 @@ def _child(name: str, path: str, warm: bool, out: Any) -> None:
         import pyarrow as pa
 
         pa.array([1.0])  # its first use loads half of itself (and pandas), which is not the reader's time
-        READERS[name](path + ".small")
+        READERS[name](str(Path(path).with_name("small.xlsx")))
     started, cpu = time.perf_counter(), time.process_time()
     rows = READERS[name](path)
     seconds, spent = time.perf_counter() - started, time.process_time() - cpu
@@ -106,7 +106,7 @@ def main(rows: int = 200_000, rounds: int = 3) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "book.xlsx"
         write(path, rows)
-        write(path.with_name("book.xlsx.small"), 50)
+        write(path.with_name("small.xlsx"), 50)
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in READERS}
         for _ in range(rounds):
             for name in READERS:
