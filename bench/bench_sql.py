@@ -124,7 +124,7 @@ def legacy_scans(server: Any) -> None:
     with server.connect("large") as own:
         own.execute("SELECT pg_stat_force_next_flush()")
         read = own.execute(
-            "SELECT seq_tup_read + COALESCE(idx_tup_fetch, 0), idx_tup_read FROM pg_stat_user_tables t "
+            "SELECT t.seq_tup_read + COALESCE(t.idx_tup_fetch, 0), i.idx_tup_read FROM pg_stat_user_tables t "
             "JOIN pg_stat_user_indexes i USING (relid)"
         ).fetchone()
     scans = max(read) / LARGE if read else 0.0
