@@ -162,7 +162,8 @@ class LoadCheck:
             objective_s=scale.latency_objective_ms / 1000,
             error_objective=scale.error_objective,
             max_users=users,
-            max_burst=_users_that_fit(permissions.max_burst, context),
+            # a file has no server that a burst could fill: the client itself does the work
+            max_burst=_users_that_fit(permissions.max_burst, context) if context.connector().networked else 0,
             needed_per_s=needed,
             calls=calls,
             seconds=float(context.settings.get("ramp_seconds") or SECONDS),

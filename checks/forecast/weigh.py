@@ -40,6 +40,7 @@ SURE = 2.6
 """Standard errors by which ranks must differ before one is called slower than the other."""
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
+OPENING_REFUSED = frozenset({"open:ThrottledError", "open:UnreachableError", "open:QuotaExhausted"})
 LEAST_LEVEL_S = 0.8
 """A level shorter than this sees hardly a call a user."""
 FOR_RATE = 450
@@ -253,7 +254,9 @@ def _bursts(drive: Drive, policy: Policy, seen: Weighed) -> None:
             if len(burst.refused) > 0.02 * size:
                 refused_at = repeat if refused_at is None else refused_at
                 if any(outcome.startswith("open:") for _, _, outcome in burst.refused):
-                    seen.notes.append(f"only {len(burst.succeeded)} of {size} connections could be opened")
+                    seen.notes.append(
+                        f"only {len(burst.succeeded)} of {size} connections could be opened: no more bursts"
+                    )
                     return
                 if repeat - refused_at >= 2:
                     break
@@ -320,8 +323,10 @@ def analyse(seen: Weighed) -> None:
     """Fill in what the levels and bursts say."""
     policy = seen.policy
     failed_open = [b for b in seen.bursts if any(o.startswith("open:") for _, _, o in b.calls)]
-    if failed_open:
-        seen.opened = int(median(len(b.succeeded) for b in failed_open))
+    refused_open = [b for b in failed_open if any(o in OPENING_REFUSED for _, _, o in b.calls)]
+    if refused_open:
+        # what is refused is a cap; what merely did not open in time says nothing of one
+        seen.opened = int(median(len(b.succeeded) for b in refused_open))
     seen.bucket = bucket_of(seen.bursts, seen.flat)
     refusing = [b for b in seen.bursts if len(b.refused) > 0.02 * b.size]
     if seen.bucket is None and refusing and not failed_open:

@@ -23,6 +23,8 @@ __all__ = ["ThreadEngine", "descriptors_for"]
 SPARE_DESCRIPTORS = 64
 WATCHED = 20
 """Calls whose median latency the latency guard looks at."""
+OPENING_S = 5.0
+"""Least time that is given to the opening of connections."""
 BACK_OFF_S = 0.02
 """A user whose pause is zero backs off this long after an error, so that refusals do not become a storm."""
 
@@ -115,6 +117,10 @@ class ThreadEngine:
     # --- levels -------------------------------------------------------------------------------------------------
 
     def _level(self, plan: LoadPlan) -> Level:
+        # a first call opens a connection, which is not what a user's tenth call costs: it is made beforehand
+        warmed = sum(1 for i in range(plan.users) if i not in plan.crew.warm)
+        if warmed:
+            self._open(plan)
         guard = _Guard(plan)
         tallies = [_Tally() for _ in range(plan.users)]
         started = time.perf_counter()
@@ -135,7 +141,7 @@ class ThreadEngine:
         for tally in tallies:
             if tally.crash is not None:
                 raise tally.crash
-        return self._level_of(plan, tallies, guard, wall, hung)
+        return self._level_of(plan, tallies, guard, wall=wall, hung=hung, warmed=warmed)
 
     @staticmethod
     def _wait(threads: list[threading.Thread], guard: _Guard, started: float, plan: LoadPlan) -> int:
@@ -208,7 +214,9 @@ class ThreadEngine:
 
         return call
 
-    def _level_of(self, plan: LoadPlan, tallies: list[_Tally], guard: _Guard, wall: float, hung: int) -> Level:
+    def _level_of(
+        self, plan: LoadPlan, tallies: list[_Tally], guard: _Guard, *, wall: float, hung: int, warmed: int
+    ) -> Level:
         warm = min(plan.warm_up_s, wall / 4) if plan.users > 1 else 0.0
         good = sorted(
             ((at, latency) for t in tallies for at, latency in list(t.done) if at >= warm), key=lambda p: p[0] + p[1]
@@ -226,7 +234,7 @@ class ThreadEngine:
         stopped = f"{hung} calls never came back" if hung else guard.reason
         return level_of(
             [latency for _, latency in good], errors, users=plan.users, think_s=plan.think_s, seconds=measured,
-            sent=sent, audit=audit, stopped=stopped, elapsed_s=wall,
+            sent=sent + warmed, audit=audit, stopped=stopped, elapsed_s=wall,
         )  # fmt: skip
 
     # --- bursts -------------------------------------------------------------------------------------------------
@@ -309,11 +317,11 @@ class ThreadEngine:
                 elif problem != "BudgetExceeded":
                     plan.crew.drop(number)
 
-        lanes = min(4, len(cold)) or 1
+        lanes = min(8, len(cold)) or 1
         threads = [threading.Thread(target=warm, args=(cold[lane::lanes],), daemon=True) for lane in range(lanes)]
         for thread in threads:
             thread.start()
-        late = time.perf_counter() + plan.guards.seconds
+        late = time.perf_counter() + max(OPENING_S, plan.guards.seconds)
         for thread in threads:
             thread.join(max(0.0, late - time.perf_counter()))
         if crash:
