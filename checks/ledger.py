@@ -24,7 +24,7 @@ __all__ = ["Ledger", "Recipe", "recipe_for", "try_writes"]
 
 RECORDS = 3
 KILL_S = 20.0
-FATE_UNKNOWN = ("RetriableError", "UnreachableError", "ThrottledError")
+FATE_UNKNOWN = ("RetriableError", "UnreachableError", "ThrottledError", "ProtocolError", "Garbled")
 """Classes of a record's error after which only the system knows whether it was written."""
 Fault = Mapping[str, Any]
 LOST_ANSWER: tuple[Fault, ...] = tuple(
