@@ -23,7 +23,7 @@ __all__ = ["Region", "find_header", "is_totals_row", "regions", "rows_of"]
 
 HELD_BACK = 12
 """Rows at the end among which totals and notes are looked for."""
-BATCH = 20_000
+BATCH = 2_000
 _TOTAL = re.compile(
     r"^\W*(?:(?:grand|sub|gesamt|end|zwischen)[\s-]*)?"
     r"(?:totals?|sum|summen?|gesamt(?:summe|betrag)?|total\s+g[eé]n[eé]ral|totale|totaal|somme|suma)"
