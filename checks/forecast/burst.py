@@ -323,7 +323,8 @@ def late_rate(bursts: Sequence[Burst], alone_s: float) -> float | None:
             continue
         partly += 1
         refused = sorted(start for start, _, _ in burst.refused)
-        since = refused[len(refused) // 10]
+        # calls do not arrive in the order in which they left: only what left well after the first refusals counts
+        since = refused[len(refused) // 2]
         free = min(start for start, _ in burst.succeeded) + 0.8 * alone_s
         until = min(free, max(start for start, _, _ in burst.calls))
         if until > since:
@@ -332,18 +333,25 @@ def late_rate(bursts: Sequence[Burst], alone_s: float) -> float | None:
     return count / seconds if partly and count >= 2 * partly and count >= 4 and seconds > 0 else None
 
 
-def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level]) -> Bucket | None:
+def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level], alone_s: float) -> Bucket | None:
     """A token bucket, when flat-out levels of fewer users than the burst let through are refused; None otherwise.
 
     A cap never refuses fewer calls in progress than it allows; a bucket refuses whoever comes too often.
     """
+    partly = [b for b in bursts if b.refused and b.succeeded]
+    size = max((len(b.succeeded) for b in partly), default=0)
+    through = median(len(b.succeeded) for b in partly) if partly else 0.0
     refused = [lv for lv in flat if lv.failed >= 3 and lv.error_share > 0.02]
     if not refused:
-        return None
+        # more in progress than a burst let through, and nobody refused: no cap, and its rate was not met
+        most = max((lv.throughput * alone_s for lv in flat if lv.calls >= 20), default=0.0)
+        return Bucket(float(size), None) if through and most > 1.2 * through else None
     # the first of them also let through what was saved up; the last one only what came in
     refusing = refused[-1]
-    partly = [b for b in bursts if b.refused]
-    size = max((len(b.succeeded) for b in partly), default=0)
+    # a level of a few service times is a few waves, whose rate is known the less
+    loose = 0.15 + 0.3 * alone_s / max(alone_s, refusing.seconds)
+    if refusing.users > 0.9 * through and abs(refusing.throughput * alone_s - through) < loose * through:
+        return None  # as many in progress as a burst let through, with more users than that: so does a cap
     passed = refusing.calls - refusing.failed
     rate = refusing.throughput
     if passed < 20 or rate <= 0 or refusing.calls < 40:

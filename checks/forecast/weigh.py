@@ -299,7 +299,7 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
     rate. A cap lets all of them through.
     """
     through = median(len(b.succeeded) for b in seen.bursts if b.refused)
-    most = max(1, int(0.7 * through))
+    most = max(1, int(0.9 * through))
     late = late_rate(seen.bursts, seen.alone_s) or refill_rate(seen.bursts)
     if late is not None:
         # calls were let through that a cap would have refused: more users than that, to meet the rate
@@ -315,8 +315,12 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
             seen.flat.append(drive.flat_out(just, max(0.9, 5 * seen.alone_s), max(1, min(left, FOR_RATE + 200))))
             return
         if users >= most:
-            return
+            break
         users = min(most, users * 2)
+    if left > 120 and seen.flat:
+        # more than a burst let through: a cap holds as many in progress as before, a bucket lets through what came in
+        crowd = math.ceil(1.6 * through) + 1
+        seen.flat.append(drive.flat_out(crowd, max(0.9, 5 * seen.alone_s), min(left, FOR_RATE + 200)))
 
 
 def analyse(seen: Weighed) -> None:
@@ -327,7 +331,7 @@ def analyse(seen: Weighed) -> None:
     if refused_open:
         # what is refused is a cap; what merely did not open in time says nothing of one
         seen.opened = int(median(len(b.succeeded) for b in refused_open))
-    seen.bucket = bucket_of(seen.bursts, seen.flat)
+    seen.bucket = bucket_of(seen.bursts, seen.flat, seen.alone_s)
     refusing = [b for b in seen.bursts if len(b.refused) > 0.02 * b.size]
     if seen.bucket is None and refusing and not failed_open:
         seen.ceiling = ceiling_of(refusing)
