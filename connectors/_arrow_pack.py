@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -89,16 +90,25 @@ def _variable(type_: pa.DataType, count: int, validity: Any, lengths: Any, data:
     return _array(type_, count, validity, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data))
 
 
+def _days(values: Sequence[date]) -> np.ndarray:
+    # a pass an attribute is ten times faster than numpy's own reading of date objects
+    return np.fromiter(map(date.toordinal, values), dtype=np.int64, count=len(values)) - EPOCH_DAY.toordinal()
+
+
+def _part(values: Sequence[datetime], name: str) -> np.ndarray:
+    return np.fromiter(map(attrgetter(name), values), dtype=np.int64, count=len(values))
+
+
 def _timestamps(values: Sequence[datetime], type_: pa.DataType, validity: Any) -> pa.Array:
-    if any(v.tzinfo is not None for v in values):
+    if not set(map(attrgetter("tzinfo"), values)) <= {None}:
         raise ValueError  # zones are for the careful path
-    made = np.array(values, dtype="datetime64[us]").view(np.int64)
+    minutes = (_days(values) * 24 + _part(values, "hour")) * 60 + _part(values, "minute")
+    made = (minutes * 60 + _part(values, "second")) * 1_000_000 + _part(values, "microsecond")
     return _array(type_, len(values), validity, pa.py_buffer(made))
 
 
 def _dates(values: Sequence[date], type_: pa.DataType, validity: Any) -> pa.Array:
-    made = np.array(values, dtype="datetime64[D]").view(np.int64).astype(np.int32)
-    return _array(type_, len(values), validity, pa.py_buffer(made))
+    return _array(type_, len(values), validity, pa.py_buffer(_days(values).astype(np.int32)))
 
 
 def _decimals(values: Sequence[Decimal], type_: pa.DataType, validity: Any) -> pa.Array:

@@ -68,7 +68,7 @@ DRIVER_OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 HOST_KEYS = ("server", "servername", "host", "hostname")
 HEXED = ("mysql", "mariadb", "sqlite")
-PAGE_ROWS = 10_000
+PAGE_ROWS = 5_000
 
 
 class OdbcOptions(ConnectorOptions):
