@@ -38,6 +38,8 @@ __all__ = [
 REPEATS = 4
 SURE = 2.6
 """Standard errors by which ranks must differ before one is called slower than the other."""
+LEAST_SLOWER = 0.05
+"""Share of the objective by which a lone call must have slowed down to be worth a word."""
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
 OPENING_REFUSED = frozenset({"open:ThrottledError", "open:UnreachableError", "open:QuotaExhausted"})
@@ -125,7 +127,7 @@ class Weighed:
         if before is None or after is None or after.calls - after.failed < 5 or before.calls - before.failed < 5:
             return None
         grown = after.p50_s / before.p50_s if before.p50_s > 0 else 1.0
-        slower = grown > 1.5 and after.p50_s - before.p50_s > 0.005
+        slower = grown > 1.5 and after.p50_s - before.p50_s > LEAST_SLOWER * self.policy.objective_s
         return grown if slower and ranks_above(after.latencies, before.latencies) > SURE else None
 
 
