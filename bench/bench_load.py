@@ -64,12 +64,38 @@ def run(port: int, users: int, think_s: float, seconds: float) -> Level:
         first.close()
 
 
+def per_call(port: int, calls: int = 600) -> tuple[float, float]:
+    """Client CPU milliseconds of one call: of plain `requests`, and of the same through a connector's operation."""
+    import time
+
+    import requests
+
+    plain = requests.Session()
+    plain.trust_env = False
+    ours = Requests({"port": port}, Session("bench", timeout=30.0, retry=NO_RETRY))
+    ours.open()
+    operation = ours.operations("things", KEYS)["lookup"].call
+    spent = []
+    for call in (lambda i: plain.get(f"http://127.0.0.1:{port}/{i}", timeout=30.0), lambda i: operation((i,))):
+        for i in range(30):
+            call(i)
+        started = time.thread_time()
+        for i in range(calls):
+            call(i)
+        spent.append((time.thread_time() - started) / calls * 1000)
+    ours.close()
+    plain.close()
+    return spent[0], spent[1]
+
+
 def main() -> int:
     with QueueServer(latency_ms=50) as server:
         alone = run(server.port, 1, 0.05, 5.0)
         crowd = run(server.port, 500, 1.0, 12.0)
     with QueueServer(latency_ms=5) as server:
         flat = run(server.port, 64, 0.0, 6.0)
+    with QueueServer(latency_ms=0) as server:
+        plain, ours = per_call(server.port)
     added = (crowd.p95_s - alone.p95_s) * 1000
     print(json.dumps({
         "alone_p95_ms": round(alone.p95_s * 1000, 2),
@@ -79,6 +105,7 @@ def main() -> int:
                       "send_lag_p95_ms": round(crowd.audit.send_lag_s * 1000, 2), "errors": dict(crowd.errors)},
         "flat_out": {"calls_per_s": round(flat.throughput), "least": 1500, "cpu_share": round(flat.audit.cpu_share, 2),
                      "errors": dict(flat.errors)},
+        "cpu_ms_per_call": {"plain_requests": round(plain, 3), "through_a_connector": round(ours, 3)},
     }, indent=2))  # fmt: skip
     return 0
 
