@@ -60,9 +60,7 @@ class ObjectRef(str):
     key: tuple[str, ...]
     """The columns of the contract's key: what keys given to `operations` are values of; empty: the system's own."""
 
-    def __new__(
-        cls, name: str, where: str | None = None, *, everything: bool = False, key: Sequence[str] = ()
-    ) -> Self:
+    def __new__(cls, name: str, where: str | None = None, *, everything: bool = False, key: Sequence[str] = ()) -> Self:
         self = super().__new__(cls, name)
         self.where = where
         self.everything = everything
