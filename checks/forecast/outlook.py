@@ -165,6 +165,8 @@ def _latency(seen: Weighed, setting: Setting, void: str | None) -> Forecast:
     bound = proven
     nxt = f"a ramp to {2 * max(1, seen.levels[-1].users)} users, or bursts of {_next_burst(seen)}"
     reason = seen.fit.reason if seen.fit else "too few levels"
+    if seen.fit is not None and seen.fit.users is not None:
+        reason = "the ramp's users pause less than real ones, so its curve is not theirs"
     if capacity is not None:
         # what a burst really did is a floor under the capacity
         floor = crossing(capacity.stations[0], policy.think_s, policy.objective_s)
