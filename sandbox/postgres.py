@@ -85,6 +85,7 @@ class PostgresSandbox:
         self.port = 0
         self._process: subprocess.Popen[Any] | None = None
         self._home: Path | None = None
+        self._guard: subprocess.Popen[Any] | None = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -156,14 +157,34 @@ class PostgresSandbox:
                     arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     cwd="/" if os.name != "nt" else None, start_new_session=True, **_as(user),
                 )  # fmt: skip
+            self._tie(process.pid)
             if _ready(process, self.url()):
                 return
+            self._untie()
             self._process = None
         tail = self.log.read_text(errors="replace")[-800:]
         raise PostgresUnavailable(f"PostgreSQL did not start; its log {self.log} ends: {tail}")
 
+    def _tie(self, pid: int) -> None:
+        """Ends the server when this process dies without saying so: a shell waits on a pipe that only we hold open."""
+        if os.name == "nt":
+            return
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", 'read _ ; kill -INT "$0" 2>/dev/null ; sleep 5 ; rm -rf "$1"', str(pid), "" if self.keep else str(self.data)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def _untie(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.wait(10)
+            if guard.stdin is not None:
+                guard.stdin.close()
+
     def stop(self) -> None:
         """Disconnect everybody, shut down, remove the data; safe to call twice."""
+        self._untie()
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)

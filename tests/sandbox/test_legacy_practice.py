@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +112,25 @@ def test_settings_and_restart_on_kept_data(tmp_path: Path) -> None:
         assert pid is not None
     assert server.pid is None
     server.stop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_the_server_ends_with_a_process_that_was_killed(tmp_path: Path) -> None:
+    if available() is not None:
+        pytest.skip(f"needs system package: {available()}")
+    code = (
+        "import sys, pathlib, time; from weighbridge.sandbox.postgres import PostgresSandbox;"
+        "print(PostgresSandbox(pathlib.Path(sys.argv[1])).start().port, flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    with owner.stdout:
+        port = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait(10)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+    pytest.fail("the server outlived its owner by 20 s")
