@@ -11,6 +11,7 @@ from typing import Any
 
 from weighbridge.checks.base import Context, Permissions
 from weighbridge.checks.forecast.caps import SHARED_SCOPES
+from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import Transfer, limit_transfer
 from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.connectors.base import Limit
@@ -18,6 +19,9 @@ from weighbridge.connectors.base import Limit
 __all__ = [
     "Entry", "accounts", "background_known", "connections_per_user", "declared", "rate_known", "register", "rows_ahead",
 ]  # fmt: skip
+
+
+ANYWHERE = Transfer(True, Range.exact(1.0), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ def register(
             other = next((x for x in found if x.environment != first.environment), None)
             used = next((x.used for x in found if x.used is not None and x.environment == first.environment), None)
             kept = replace(first, used=used) if first.used is None and used is not None else first
-            entries.append(Entry(kept, limit_transfer(first.environment, permissions), other))
+            # A file format's ceilings are the same wherever the file lies.
+            transfer = ANYWHERE if first.scope == "file" else limit_transfer(first.environment, permissions)
+            entries.append(Entry(kept, transfer, other))
     return entries
 
 

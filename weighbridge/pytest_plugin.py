@@ -190,13 +190,14 @@ class CheckItem(pytest.Item):
         if report.status == "skipped":
             pytest.skip(f"{report.reason}: {report.message or ''}")
         if report.status == "unknown":
-            raise CouldNotLook(_unknown_text(self))
+            # A failure in set-up is an error of the test; this form is shown without a traceback.
+            pytest.fail(_unknown_text(self), pytrace=False)
 
     def runtest(self) -> None:
         from weighbridge.weighing import failure_text, section_text
 
         if self.outcome is None:
-            raise CouldNotLook(f"{self.point.id}: the check {self.check.name} was not set up.")
+            raise Broken(f"{self.point.id}: the check {self.check.name} was not set up.")
         allowed = bool(_setting(self.config, "wb_allow_at_risk"))
         failure = failure_text(self.outcome, self.point, allow_at_risk=allowed)
         if failure:
@@ -206,7 +207,7 @@ class CheckItem(pytest.Item):
             self.add_report_section("call", "weighbridge", section)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, (Broken, CouldNotLook, CollectionProblem)):
+        if isinstance(excinfo.value, (Broken, CollectionProblem)):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
@@ -216,10 +217,6 @@ class CheckItem(pytest.Item):
 
 class Broken(Exception):
     """What the check found breaks the point."""
-
-
-class CouldNotLook(Exception):
-    """The check could not look: an error, never a pass."""
 
 
 def _unknown_text(item: CheckItem) -> str:

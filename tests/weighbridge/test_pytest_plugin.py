@@ -68,6 +68,7 @@ def test_could_not_look_is_an_error(project, shop: Path) -> None:
     result = project("-m", "completeness or schema")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*could not look*"])
+    assert "def setup" not in result.stdout.str()
 
 
 def test_a_broken_contract_is_a_collection_error_in_one_paragraph(project, shop: Path) -> None:
