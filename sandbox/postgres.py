@@ -169,8 +169,10 @@ class PostgresSandbox:
         """Ends the server when this process dies without saying so: a shell waits on a pipe that only we hold open."""
         if os.name == "nt":
             return
+        gone = "" if self.keep else str(self.data)
+        script = 'read _ ; kill -INT "$0" 2>/dev/null ; sleep 5 ; rm -rf "$1"'
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read _ ; kill -INT "$0" 2>/dev/null ; sleep 5 ; rm -rf "$1"', str(pid), "" if self.keep else str(self.data)],
+            ["/bin/sh", "-c", script, str(pid), gone],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
