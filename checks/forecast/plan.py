@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from weighbridge.connectors.base import Connector, Key, Loadable, Operation
+from weighbridge.connectors.errors import UnreachableError
 
 __all__ = ["Audit", "Burst", "Crew", "Drive", "Guards", "Level", "LoadPlan", "Run"]
 
@@ -45,6 +46,8 @@ class Crew:
         self._members.extend([None] * (size - len(self._members)))
 
     def connector(self, number: int) -> Connector:
+        if number >= len(self._members):
+            raise UnreachableError("the crew was let go while this user was still opening a connection")
         member = self._members[number]
         if member is None:
             member = self._members[number] = self._connect()
@@ -62,6 +65,8 @@ class Crew:
 
     def drop(self, number: int) -> None:
         """Forget a connector that failed; the next use opens another."""
+        if number >= len(self._members):
+            return  # a call that came back after the crew was let go
         member, self._members[number] = self._members[number], None
         self._ready.pop(number, None)
         self.warm.discard(number)
