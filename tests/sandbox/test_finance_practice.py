@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def test_rows_refer_to_the_crms_accounts(tmp_path: Path, clean: bool) -> None:
 
 def test_another_library_reads_the_same_workbook(tmp_path: Path) -> None:
     path = min(started(tmp_path / "f", clean=True).iterdir())
-    sheet = openpyxl.load_workbook(path, read_only=True)["Receivables"]
-    theirs = [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
+    with contextlib.closing(openpyxl.load_workbook(path, read_only=True)) as book:
+        theirs = [row[0] for row in book["Receivables"].iter_rows(min_row=2, values_only=True)]
     with ExcelConnector({"path": path}) as connector:
         ours = [v for p in connector.read("Receivables") for v in p.batch.column("Invoice").to_pylist()]
     assert ours == theirs

@@ -178,8 +178,9 @@ def test_allowed_hours_are_kept(ask, shop: Path) -> None:
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a shell
 from weighbridge import plugins
 from weighbridge.checks.base import Finding
 from weighbridge.project import Project
