@@ -39,6 +39,7 @@ class Crew:
     def __init__(self, connect: Callable[[], Connector]) -> None:
         self._connect = connect
         self._members: list[Connector | None] = []
+        self._abandoned: list[Connector] = []
         self._ready: dict[int, Mapping[str, Operation]] = {}
         self.warm: set[int] = set()
 
@@ -73,8 +74,18 @@ class Crew:
         if member is not None:
             member.close()
 
+    def abandon(self, number: int) -> None:
+        """Leave a connector to the call that is still using it: nobody else may; it is closed with the crew."""
+        if number < len(self._members):
+            member, self._members[number] = self._members[number], None
+            self._ready.pop(number, None)
+            self.warm.discard(number)
+            if member is not None:
+                self._abandoned.append(member)
+
     def close(self) -> None:
-        members, self._members = self._members, []
+        members, self._members = [*self._members, *self._abandoned], []
+        self._abandoned.clear()
         self.warm.clear()
         self._ready.clear()
         for member in members:

@@ -153,9 +153,12 @@ class ThreadEngine:
         guard.stop.set()
         late = time.perf_counter() + plan.guards.grace_s
         hung = 0
-        for thread in threads:
+        for number, thread in enumerate(threads):
             thread.join(max(0.0, late - time.perf_counter()))
-            hung += thread.is_alive()
+            if thread.is_alive():
+                # its connector is still in that call's hands: the next level opens another
+                hung += 1
+                plan.crew.abandon(number)
         return hung
 
     def _user(self, plan: LoadPlan, number: int, tally: _Tally, guard: _Guard, started: float) -> None:
@@ -266,11 +269,8 @@ class ThreadEngine:
             except BaseException as error:  # noqa: BLE001 - raised in the main thread
                 crash.append(error)
 
-        threads = [
-            threading.Thread(target=member, args=(i,), daemon=True)
-            for i, problem in enumerate(opened)
-            if problem is None
-        ]
+        ready = [i for i, problem in enumerate(opened) if problem is None]
+        threads = [threading.Thread(target=member, args=(i,), daemon=True) for i in ready]
         try:
             for thread in threads:
                 thread.start()
@@ -285,8 +285,10 @@ class ThreadEngine:
         except threading.BrokenBarrierError:
             at = time.monotonic()
         late = time.perf_counter() + plan.guards.seconds
-        for thread in threads:
+        for number, thread in zip(ready, threads, strict=True):
             thread.join(max(0.0, late - time.perf_counter()))
+            if thread.is_alive():
+                plan.crew.abandon(number)
         if crash:
             raise crash[0]
         passed = time.perf_counter() - release[0]
@@ -329,4 +331,5 @@ class ThreadEngine:
         for number in cold:
             if number not in plan.crew.warm and problems[number] is None:
                 problems[number] = "Hung"
+                plan.crew.abandon(number)
         return problems
