@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,8 @@ def _real(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
             results[entry["number"]] = entry
     todo = [by_number[n] for n in sorted(by_number) if n not in results][: asked.real]
     with ProcessPoolExecutor(asked.workers) as pool:
-        for result in pool.map(really, todo, chunksize=1):
+        for done in as_completed([pool.submit(really, real) for real in todo]):
+            result = done.result()
             if result is None:
                 continue
             results[result["number"]] = result
