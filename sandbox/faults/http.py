@@ -545,7 +545,8 @@ async def _relay_both(client: End, server: End) -> None:
     async def one_way(source: End, target: End) -> None:
         while data := await source.reader.read(READ):
             await target.put(data)
-        if target.writer.can_write_eof():
-            target.writer.write_eof()
+        with contextlib.suppress(OSError):  # the other side is gone already: nobody is left to hear the end
+            if target.writer.can_write_eof():
+                target.writer.write_eof()
 
     await asyncio.gather(one_way(client, server), one_way(server, client))

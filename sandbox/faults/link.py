@@ -228,8 +228,13 @@ class Link:
         if other.transport is None or other.transport.is_closing():
             return
         if data is None:
-            if other.transport.can_write_eof():
-                other.transport.write_eof()
+            try:
+                if other.transport.can_write_eof():
+                    other.transport.write_eof()
+            except OSError:
+                # The other side is gone already: nobody is left to hear the end, and nothing may stay open for it.
+                self.close(hard=False)
+                return
             if other.ended or not other.transport.can_write_eof():
                 self.close(hard=False)
             return
