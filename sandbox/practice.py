@@ -36,7 +36,7 @@ SYSTEMS: Mapping[str, str] = MappingProxyType(
 )
 SEED = 7
 ROWS = 2_000
-RAMP_SECONDS = 5.0
+RAMP_SECONDS = 2.5
 """A practice system answers at once and never tires: a short ramp tells as much as a long one."""
 CLEAN = "_clean"
 

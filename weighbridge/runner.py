@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,9 @@ from filelock import FileLock, Timeout
 
 from weighbridge import plugins
 from weighbridge.checks.base import Check, Context, Inconclusive, NotRun
+from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.compose import compose
+from weighbridge.connectors.base import Limit
 from weighbridge.connectors.errors import BudgetExceeded, ConnectorError
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import UsageProblem
@@ -35,6 +37,8 @@ from weighbridge.report.model import CheckReport, Report, plain
 __all__ = ["Event", "Run", "latest_run", "new_run_id"]
 
 LOCK_SECONDS = 600.0
+LONGEST_SETTLING = 10.0
+"""A rate window up to this many seconds is waited for after a load; longer ones are the next run's affair."""
 RUNG_OF_COST = {"cheap": 0, "read": 1, "load": 2, "write": 4}
 _CLOCK = time.monotonic
 
@@ -228,8 +232,13 @@ class Run:
     def _ask(self, point: IntegrationPoint, check: Check) -> Outcome:
         system = self.systems.system(point.system)
         evidence = self.store.of(point, lambda text: self.on_event(Event("note", point.id, check.name, text)))
-        with self._load_lock if check.cost == "load" else nullcontext():
+        if check.cost != "load":
             return self._answer(point, check, system, evidence)
+        with self._load_lock:
+            outcome = self._answer(point, check, system, evidence)
+        # What the load has spent of a short rate window must not be held against the question that comes next.
+        self.stop.wait(_settling(evidence.made("limits") or ()))
+        return outcome
 
     def _answer(self, point: IntegrationPoint, check: Check, system: System, evidence: PointEvidence) -> Outcome:
         started, calls = _CLOCK(), system.budget.used
@@ -394,6 +403,19 @@ class Run:
             "seed": self.seed,
         }
         write_atomically(self.folder / "state.json", json.dumps(body, indent=1), mode=0o600)
+
+
+def _settling(limits: Sequence[Limit]) -> float:
+    """Seconds until the longest of the short rate windows is empty again."""
+    spans = [0.0]
+    for limit in limits:
+        try:
+            window = parse_window(limit.window)
+        except ValueError:
+            continue  # a window in words of its own is no short one that we know of
+        if window.kind == "rolling" and limit.unit == "calls" and window.seconds <= LONGEST_SETTLING:
+            spans.append(window.seconds)
+    return max(spans)
 
 
 def _calls_for_one(other: IntegrationPoint, point: IntegrationPoint) -> float:

@@ -14,11 +14,12 @@ import pytest
 
 from weighbridge import plugins
 from weighbridge.checks.base import Code, Finding, Forecast, Inconclusive, NotRun, RuleResult, Severity
+from weighbridge.connectors.base import Limit
 from weighbridge.connectors.errors import BudgetExceeded, UnreachableError
 from weighbridge.outcome import Outcome
 from weighbridge.project import Project
 from weighbridge.report.model import validate
-from weighbridge.runner import Run, latest_run
+from weighbridge.runner import Run, _settling, latest_run
 
 
 class Probe:
@@ -253,3 +254,21 @@ def test_a_selected_point_shares_its_quota_with_all_others(shop: Path, monkeypat
     run.close()
     assert seen == {"shop.Order": (("shop.Return",), 3.0)}
     assert any("broken.odcs.yaml" in line for line in report.assumptions)
+
+
+def limit(window: str | None, unit: str = "calls") -> Limit:
+    return Limit("requests_per_window", "user", 250, unit, window, None, "reported", "sandbox", "")
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        ([], 0),
+        ([limit("5 s")], 5),
+        ([limit("5 s"), limit("300 s")], 5),
+        ([limit("rolling 24 h"), limit("midnight UTC"), limit(None), limit("concurrent")], 0),
+        ([limit("5 s", "rows"), limit("whenever")], 0),
+    ],
+)
+def test_a_short_rate_window_is_let_run_out_after_a_load(limits: list[Limit], seconds: float) -> None:
+    assert _settling(limits) == seconds
