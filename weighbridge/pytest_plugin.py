@@ -39,6 +39,7 @@ OPTIONS = {
     "wb_seed": (int, 1, "seed of everything drawn at random"),
 }
 SUFFIXES = (".odcs.yaml", ".odcs.yml")
+_POINT_ID = re.compile(r"\.odcs\.ya?ml::(?P<system>[^.:]+)\.")
 TOUCHING = frozenset({"integration_point", "connector"})
 """Fixtures whose use means that a test touches a system."""
 _SESSIONS = pytest.StashKey["Sessions"]()
@@ -101,6 +102,25 @@ def _sessions(config: pytest.Config) -> Sessions:
 def _run_id(worker: dict[str, Any] | None) -> str | None:
     """Workers of one pytest-xdist run share one run."""
     return f"pytest-{worker['testrunuid']}" if worker is not None else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadgroup` keeps the points of one system on one worker.
+
+    The system is read from the test's id: the mark alone does not reach the scheduler under every pair of versions
+    of pytest and pytest-xdist.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class OneWorkerASystem(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            point = _POINT_ID.search(nodeid)
+            return point["system"] if point else super()._split_scope(nodeid)
+
+    return OneWorkerASystem(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

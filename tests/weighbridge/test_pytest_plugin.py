@@ -79,6 +79,7 @@ def test_a_broken_contract_is_a_collection_error_in_one_paragraph(project, shop:
     result.stdout.fnmatch_lines(["*shop.odcs.yaml:*"])
 
 
+@pytest.mark.slow
 def test_last_failed_asks_again(project, shop: Path) -> None:
     spoil(shop)
     cached = ("-p", "cacheprovider", "-o", "cache_dir=.cache")
@@ -101,7 +102,23 @@ def test_the_report_is_written_and_valid(project, shop: Path) -> None:
     assert 'name="weighbridge.point" value="shop.Order"' in (shop / "j.xml").read_text()
 
 
-@pytest.mark.parametrize("dist", ["loadgroup", "load"])
+def test_what_the_history_knows_counts(project, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drill that was held, and a channel that was tested, are known to the checks as in `weighbridge run`."""
+    from weighbridge.history import History
+    from weighbridge.project import Project
+
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{shop / 'shop.db'}")
+    staging = ("-m", "operations", "--wb-env", "staging")
+    project(*staging).stdout.fnmatch_lines(["*no drill of shop in the last 90 days*"])
+    history = History.of(Project.load(shop / "weighbridge.toml"))
+    history.event("drill", "shop", ok=True, body={"environment": "staging", "fault": "down"})
+    history.close()
+    result = project(*staging)
+    assert "no drill" not in result.stdout.str()
+    assert result.parseoutcomes().get("errors") is None, result.stdout.str()
+
+
+@pytest.mark.parametrize("dist", ["loadgroup", pytest.param("load", marks=pytest.mark.slow)])
 def test_workers_share_one_run(project, shop: Path, dist: str) -> None:
     import json
 
@@ -110,6 +127,15 @@ def test_workers_share_one_run(project, shop: Path, dist: str) -> None:
     report = json.loads((shop / "out" / "report.json").read_text())
     assert {c["check"] for c in report["points"][0]["checks"]} >= {"completeness", "schema"}
     assert not list(shop.rglob("*.duckdb"))
+
+
+@pytest.mark.slow
+def test_a_group_is_a_system(project, shop: Path) -> None:
+    """Four checks of one system under two workers: one worker asks them all, whatever becomes of the mark."""
+    asked = "connection or schema or freshness or completeness"
+    result = project("-m", asked, "-n", "2", "--dist", "loadgroup", "-v")
+    workers = {line.split("]")[0] for line in result.outlines if line.startswith("[gw")}
+    assert len(workers) == 1, result.outlines
 
 
 def test_random_order_html_and_timeout_get_along(shop: Path, project) -> None:
