@@ -1,6 +1,6 @@
 """What the web connectors cost: reading 200,000 Salesforce records against a bare loop, and one call's client side.
 
-    python bench/bench_http.py [--rows 200000] [--calls 3000]
+    python -m bench http          or          python -m bench.bench_http [--rows 200000] [--calls 3000]
 
 Prints JSON. Both readers fetch the same pages of the same stand-in, each in a process of its own.
 """
@@ -17,6 +17,7 @@ import threading
 import time
 from typing import Any
 
+from bench._reading import apart
 from weighbridge.sandbox.salesforce import seed
 from weighbridge.sandbox.server import start
 
@@ -89,7 +90,7 @@ def ours(url: str, bulk: str = "never") -> dict[str, Any]:
         }
 
 
-def _answer_at_once(listener: socket.socket) -> None:
+def answer_at_once(listener: socket.socket) -> None:
     """An instant server: one canned small answer to each request, so that only the client's side costs."""
     body = b'{"id": "001000000000001AAA", "Name": "x"}'
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -144,32 +145,23 @@ def per_call(url: str, calls: int) -> dict[str, Any]:
     }
 
 
-def _in_process(target: Any, *arguments: Any) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(target, arguments)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--calls", type=int, default=3000)
-    wanted = parser.parse_args()
+def main(rows: int = 200_000, calls: int = 3000) -> None:
     result: dict[str, Any] = {}
-    with start("weighbridge.sandbox.salesforce.app:create", {"rows": wanted.rows}, ready_s=180) as server:
+    with start("weighbridge.sandbox.salesforce.app:create", {"rows": rows}, ready_s=180) as server:
         readings = {"bare": bare, "connector": ours}
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in readings}
         for _ in range(2):  # in turns, so that a busy machine is busy for both
             for name, reader in readings.items():
-                runs[name].append(_in_process(reader, server.url))
+                runs[name].append(apart(reader, server.url))
         for name, seen in runs.items():
             result[name] = min(seen, key=lambda r: r["seconds"])
-        result["bulk"] = _in_process(ours, server.url, "always")
+        result["bulk"] = apart(ours, server.url, "always")
     result["share_of_bare"] = result["bare"]["seconds"] / result["connector"]["seconds"]
     result["share_of_bare_cpu"] = result["bare"]["cpu"] / result["connector"]["cpu"]
     listener = socket.create_server(("127.0.0.1", 0))
-    server_process = multiprocessing.get_context("fork").Process(target=_answer_at_once, args=(listener,), daemon=True)
+    server_process = multiprocessing.get_context("fork").Process(target=answer_at_once, args=(listener,), daemon=True)
     server_process.start()
-    result["call"] = _in_process(per_call, f"http://127.0.0.1:{listener.getsockname()[1]}", wanted.calls)
+    result["call"] = apart(per_call, f"http://127.0.0.1:{listener.getsockname()[1]}", calls)
     server_process.terminate()
     server_process.join(5)
     listener.close()
@@ -177,4 +169,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--calls", type=int, default=3000)
+    given = parser.parse_args()
+    main(given.rows, given.calls)

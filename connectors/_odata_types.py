@@ -119,9 +119,11 @@ def array_of(
 
 def _fast(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
     """The whole column at once, or None where only the slow way is safe. Arrow's own parser refuses what would lose."""
-    if pa.types.is_string(type_) or pa.types.is_boolean(type_):
+    if pa.types.is_boolean(type_):
         return pa.array(values, type_)
     kinds = set(map(type, values)) - {type(None)}
+    if pa.types.is_string(type_):
+        return pa.array(values, type_) if Number not in kinds else None
     if pa.types.is_floating(type_):
         floats = values if kinds <= {float} else [None if v is None else float(v) for v in values]
         return pa.array(floats, pa.float64()).cast(type_, safe=False)
@@ -158,10 +160,11 @@ def convert_one(value: Any, type_: pa.DataType, native: str) -> Any:
 
 
 def _text(value: Any, _type: pa.DataType, native: str) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and not (isinstance(value, Number) and native in STRICT_TEXT):
         return str(value)
     if native in STRICT_TEXT:
-        raise TypeError(f"a JSON {type(value).__name__} where text was declared")
+        kind = "number" if isinstance(value, Number) else type(value).__name__
+        raise TypeError(f"a JSON {kind} where text was declared")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, model_validator
 
-from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors.errors import (
     AccessError,
     AuthError,
@@ -74,9 +73,7 @@ class OdooRpc:
         self.json2 = False
 
     def _client(self, session: Session) -> HttpClient:
-        client = HttpClient(
-            session, self.options.url.get_secret_value(), options=self.options, classify=_classify, parse_float=Number
-        )
+        client = HttpClient(session, self.options.url.get_secret_value(), options=self.options, classify=_classify)
         client.mask(self.options.password, self.options.api_key)
         return client
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -225,7 +226,7 @@ def _seam_observations(seams: _Seams, total: int | None, question: Question) -> 
 def _column(records: list[dict[str, Any]], column: Column, question: Question) -> list[Any]:
     name = column.name
     try:
-        return [r[name] for r in records]
+        return list(map(itemgetter(name), records))
     except (KeyError, TypeError):
         raise MissingObjectError(
             f"{question.object}: the field {name} disappeared while the object was read.",
@@ -323,6 +324,8 @@ def _bulk_page(
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(answer.body),
+            # a page is small: threads would only hold memory of their own
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={n: pa.string() for n in names}, null_values=[""], strings_can_be_null=True

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from weighbridge.connectors._arrow_pack import pack
+from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors.base import Column, Misfit, TableSchema
 from weighbridge.connectors.errors import RejectedError
 
@@ -97,7 +98,10 @@ def _array(raw: Any, wanted: pa.DataType) -> pa.Array:
     if pa.types.is_floating(wanted):
         return _made([None if v is None else float(v) for v in raw], wanted)
     if pa.types.is_decimal(wanted):
-        return _made([Decimal(v) if type(v) is int else v for v in raw], wanted)
+        # as the digits that were sent: Arrow reads them exactly, and refuses what would not fit
+        return _made([v if v is None else str(v) for v in raw], pa.string()).cast(wanted)
+    if Number in set(map(type, raw)):
+        raise TypeError("a number where text was described")
     return _made(raw, wanted)
 
 
@@ -114,7 +118,8 @@ def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
     none = pa.nulls(1, column.type)
     for row, value in enumerate(raw):
         try:
-            good.append(_array(_text(value) if isinstance(value, str) else [value], column.type))
+            # a number written as text is cast as a CSV's would be
+            good.append(_array(_text(value) if type(value) is str else [value], column.type))
         except (
             pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError,
             AttributeError,
@@ -126,7 +131,6 @@ def _one_by_one(raw: Any, column: Column) -> tuple[pa.Array, list[Misfit]]:
 
 
 def _text(value: str) -> pa.Array:
-    """One text as an array, so that a number written as text is cast as a CSV's would be."""
     return _made([value], pa.string())
 
 

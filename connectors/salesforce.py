@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote
 
+from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors._salesforce_errors import classify, outcome_class, usage_of
 from weighbridge.connectors._salesforce_login import Headers, Login, SalesforceOptions, login_error
 from weighbridge.connectors._salesforce_read import PAGE, Question, bulk_pages, query_pages, quoted
@@ -122,8 +123,6 @@ class SalesforceConnector(Connector):
         return self._login_client
 
     def _connect(self, origin: HttpClient | None = None) -> None:
-        from decimal import Decimal
-
         from simple_salesforce.api import Salesforce
 
         if self._client is not None:
@@ -138,7 +137,7 @@ class SalesforceConnector(Connector):
                 auth=self._login.auth,
                 renew=self._renew,
                 classify=self._classify,
-                parse_float=Decimal,
+                parse_float=Number,
             )
             client.mask(self._login.token, self.options.client_secret, self.options.password)
         self._client = client

@@ -212,3 +212,9 @@ def test_rate_headers(
     rates.notice(headers)
     assert (rates.cap, rates.remaining, rates.window) == (cap, remaining, window)
     assert rates.seen is (cap is not None)
+
+
+def test_a_json_number_where_text_was_declared_is_a_misfit():
+    array, misfits = array_of(["1.5", Number("1.5"), 2], pa.string(), column="c", native="Edm.String")
+    assert array.to_pylist() == ["1.5", None, None]
+    assert [(m.row, m.raw) for m in misfits] == [(1, "1.5"), (2, "2")]
