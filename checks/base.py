@@ -336,10 +336,14 @@ class Context:
     faults: Faults | None = None
     target_keys: Callable[[Relationship], Landing] | None = None
     """Lands the key columns of a relationship's target, in the same environment; raises Inconclusive."""
+    system: Callable[[str, Callable[[Any], Any]], Connector] | None = None
+    """`system(name, route)`: another system of the project in the same environment, not yet opened, dialling where
+    `route` says; raises SettingsError for one that is not configured."""
     sibling: Callable[[str], Landing] | None = None
     """The landing of another object of the same contract, by its name."""
     previous: Mapping[str, Any] | None = None
-    """The last accepted run's record of this point from the history: profile, schema, rows, fingerprint."""
+    """The last accepted run's record of this point from the history: profile, schema, rows, fingerprint, and the
+    retry `amplification` (`outage`, `worst`) that the check `resilience` measured."""
     declared_limits: Sequence[Mapping[str, Any]] = ()
     background: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -19,6 +19,8 @@ from weighbridge.checks.base import (
     Result,
     Severity,
 )
+from weighbridge.checks.fallback import CODES as FALLBACK_CODES
+from weighbridge.checks.fallback import try_fallback, wanted_fallback
 from weighbridge.connectors.base import Connector, ObjectRef
 from weighbridge.contracts.models import IntegrationPoint
 
@@ -31,11 +33,13 @@ class ResilienceCheck:
     Breaks in production
         With ten users nothing fails; with five hundred a reset connection, a 503 or a slow answer comes every few
         minutes. Then an import loses a page without a word, a retry storm turns a hiccup into an outage, a call hangs
-        until somebody kills it, or 'quota spent' is shown as 'wrong password' and sends people the wrong way.
+        until somebody kills it, or 'quota spent' is shown as 'wrong password' and sends people the wrong way. And the
+        copy that was to answer meanwhile turns out empty, three weeks old, or looks like the live system.
 
     Fix
         One retry policy with backoff, jitter and a total deadline, for retriable errors only; a timeout on every
-        call; Retry-After kept; errors classed by what the caller can do; pages taken up by key; connections closed.
+        call; Retry-After kept; errors classed by what the caller can do; pages taken up by key; connections closed;
+        a fallback that answers without the system and says of what time it is.
     """
 
     name = "resilience"
@@ -132,15 +136,20 @@ class ResilienceCheck:
             "Declare a unique text column as customProperty weighbridge.write_key, and what else a new record needs "
             "as weighbridge.write_values.",
         ),
+        *FALLBACK_CODES,
     )
 
     def __call__(self, point: IntegrationPoint, evidence: Evidence, context: Context) -> Iterable[Result]:
         connector = context.connector()
         if not connector.networked or not connector.endpoints():
-            raise NotRun("not_applicable", f"{point.id}: {connector.kind} has no network endpoint to disturb.")
+            if wanted_fallback(point, context.settings) is None:
+                raise NotRun("not_applicable", f"{point.id}: {connector.kind} has no network endpoint to disturb.")
+            yield from try_fallback(point, evidence, context, None)
+            return
         with opened(context, connector) as trials:
             yield from self._reads(point, evidence, context, trials)
             yield from self._writes(point, evidence, context, connector, trials)
+            yield from try_fallback(point, evidence, context, trials)
 
     def _reads(self, point: IntegrationPoint, evidence: Evidence, context: Context, trials: Trials) -> Iterator[Result]:
         landing = evidence.landing

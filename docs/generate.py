@@ -124,6 +124,7 @@ def configuration_page() -> Iterator[str]:
     for title, model in (
         ("[scale]", Scale),
         ("[systems.NAME]", project.SystemSettings),
+        ("[systems.NAME.fallback]", project.Fallback),
         ("[[systems.NAME.limits]]", project.DeclaredLimit),
         ("[[systems.NAME.background]]", project.Background),
         ("[systems.NAME.sandbox], .staging, .production", project.EnvironmentSettings),

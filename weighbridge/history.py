@@ -563,6 +563,7 @@ def _point_values(report: Report, point: PointReport, at: str, *, known: bool) -
         "rows": point.rows if point.rows.get("counted") is not None else None,
         "fingerprint": fingerprint,
         "workbook": point.measurements.get("workbook"),
+        "amplification": (point.measurements.get("resilience") or {}).get("amplification"),
     }
     drifted = any(
         f["severity"] != "info" and not f.get("waived") for c in point.checks if c.check == "drift" for f in c.findings

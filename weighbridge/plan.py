@@ -71,6 +71,10 @@ def _point(project: Project, point: IntegrationPoint, environment: str, checks: 
             calls.append(PlannedCall(point.system, point.id, check.name, None, "test records, removed and proved gone"))
         elif check.name == "resilience":
             calls.append(PlannedCall(point.system, point.id, check.name, None, "a few pages again under each fault"))
+            if project.settings(point.system).fallback is not None:
+                calls.append(
+                    PlannedCall(point.system, point.id, "ask the fallback", None, "its copy, with the system down")
+                )
         if allowed.writes and check.name in ("resilience", "edge_cases"):
             calls.append(
                 PlannedCall(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from weighbridge.checks.base import Permissions
 from weighbridge.connectors.base import Connector
@@ -21,7 +22,7 @@ from weighbridge.contracts.scale import Scale
 from weighbridge.errors import UsageProblem
 from weighbridge.secrets import SECRET_KEYS, Resolver, is_reference
 
-__all__ = ["ENVIRONMENTS", "Project", "System"]
+__all__ = ["ENVIRONMENTS", "Fallback", "Project", "System"]
 
 ENVIRONMENTS = ("sandbox", "staging", "production")
 FILE = "weighbridge.toml"
@@ -60,6 +61,63 @@ class Background(_Strict):
     """`22:00-02:00` in the scale's time zone; None is all day."""
 
 
+class Fallback(_Strict):
+    """What answers while the system is down: `[systems.NAME.fallback]`; the check `resilience` tries it."""
+
+    words: str | None = None
+    """For people: what to use instead."""
+    system: str | None = None
+    """Another system of this file that has a copy."""
+    object: str | None = None
+    """The copy's name there; the point's own by default."""
+    url: str | None = None
+    """What answers instead, asked by GET; `{object}` stands for the object's name."""
+    file: str | None = None
+    """A file, or a pattern whose newest file counts; `{object}` stands for the object's name."""
+    command: str | None = None
+    """Starts the program that answers at `url`, with the system's address in WEIGHBRIDGE_PROXY_URL: it is asked with
+    the system up, then with the system down."""
+    max_age_h: Annotated[float, Field(gt=0)] | None = None
+    """Hours that its answers may be old."""
+    age_column: str | None = None
+    """Column that tells when a row was copied."""
+    age_field: str | None = None
+    """JSON: the dotted path of the time, `meta.as_of`."""
+    age_header: str | None = None
+    """HTTP: the header with the age in seconds or a time; Age and Last-Modified by default."""
+    label: str | None = None
+    """Regular expression of the words by which an answer says that it is not live."""
+    label_column: str | None = None
+    """Column that says so in every row; `age_column` by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_words(cls, value: Any) -> Any:
+        return {"words": value} if isinstance(value, str) else value
+
+    @field_validator("url")
+    @classmethod
+    def _no_login(cls, value: str | None) -> str | None:
+        if value and "@" in value.partition("://")[2].partition("/")[0] and not is_reference(value):
+            raise ValueError("carries a login: write the whole address as ${NAME} and set that variable")
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(place is not None for place in (self.system, self.url, self.file)) > 1:
+            raise ValueError("name one of system, url and file")
+        return self
+
+
 class SystemSettings(_Strict):
     """The keys of `[systems.NAME]` that are not options of its connector."""
 
@@ -73,8 +131,8 @@ class SystemSettings(_Strict):
     """Who decides what the data must be."""
     runbook: str | None = None
     """Address of what to do at 2 am; the check `operations` looks whether it resolves."""
-    fallback: str | dict[str, Any] | None = None
-    """What answers while the system is down."""
+    fallback: Fallback | None = None
+    """What answers while the system is down: words for people, or a table that can be tried."""
     identity: Annotated[str, Field(pattern=r"^(shared|per_user|pool:[1-9]\d*)$")] = "shared"
     """`shared`: one account for all users; `per_user`; `pool:4`: a cap for each user is shared accordingly."""
     quota_group: str | None = None
@@ -361,6 +419,9 @@ class Project:
                         f'write {key} = "${{{name.upper()}_{key.upper()}}}" and set that variable or put it into .env'
                     )
         filled = self._resolver.fill(options, where, problems.append)
+        if isinstance(settings.fallback, Fallback) and settings.fallback.url:
+            url = self._resolver.fill(settings.fallback.url, f"systems.{name}.fallback.url", problems.append)
+            settings = settings.model_copy(update={"fallback": settings.fallback.model_copy(update={"url": url})})
         problems += self._unknown_options(settings, filled, where)
         if problems:
             return None
@@ -485,7 +546,8 @@ def _complaints(error: ValidationError, model: type[BaseModel], prefix: str = ""
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         path = prefix + ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            owner: type[BaseModel] = Scale if item["loc"][0] == "scale" else model
+            owners: dict[Any, type[BaseModel]] = {"scale": Scale, "fallback": Fallback}
+            owner = owners.get(item["loc"][0], model)
             found.append(_unknown(path, str(item["loc"][-1]), owner.model_fields))
         else:
             found.append(f"{path}: {item['msg']}")

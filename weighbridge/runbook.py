@@ -15,7 +15,7 @@ from weighbridge.report.view import STATUS_WORDS, blockers, moment, number, user
 if TYPE_CHECKING:
     from weighbridge.checks.base import Check
     from weighbridge.contracts.models import IntegrationPoint
-    from weighbridge.project import Project, SystemSettings
+    from weighbridge.project import Fallback, Project, SystemSettings
 
 __all__ = ["render", "sections"]
 
@@ -278,5 +278,6 @@ def _again(project: Project, system: str, environment: str, points: Iterable[Int
     return [*lines, "```", ""]
 
 
-def _words(item: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)
+def _words(item: Fallback) -> str:
+    told = item.model_dump(include={"system", "object", "url", "file", "max_age_h"}, exclude_none=True)
+    return ", ".join([*([item.words] if item.words else []), *(f"{k} {v}" for k, v in told.items())])

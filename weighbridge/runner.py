@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,8 @@ from weighbridge import plugins
 from weighbridge.checks.base import Check, Context, Inconclusive, NotRun
 from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.compose import compose
-from weighbridge.connectors.base import Limit
-from weighbridge.connectors.errors import BudgetExceeded, ConnectorError
+from weighbridge.connectors.base import Connector, Limit
+from weighbridge.connectors.errors import BudgetExceeded, ConnectorError, SettingsError
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import UsageProblem
 from weighbridge.evidence import FailedEvidence, PointEvidence, Store, Systems, folder_name
@@ -90,6 +91,8 @@ class Run:
     save: Callable[[Report], None] | None = None
     """Called with the partial report after every finished point."""
     command: str = ""
+    again: Callable[[IntegrationPoint], str] | None = None
+    """What repeats the questions about a point, where that is not `weighbridge run`."""
     stop: threading.Event = field(default_factory=threading.Event)
     previous: Callable[[str, str], Mapping[str, Any] | None] | None = None
     """(point id, environment) -> the last accepted record of it in the history."""
@@ -332,6 +335,7 @@ class Run:
             faults=FaultProxy(),
             target_keys=lambda relationship: self.store.target(point, relationship),
             sibling=lambda name: self.store.sibling(point, name),
+            system=self._another,
             previous=self.previous(point.id, self.environment) if self.previous else None,
             declared_limits=[limit.model_dump(mode="json") for limit in system.settings.limits],
             background=[b.model_dump(mode="json") for b in self._background(system)],
@@ -341,6 +345,13 @@ class Run:
             folder=evidence.folder,
             progress=lambda text: self.on_event(Event("note", point.id, check.name, text)),
         )
+
+    def _another(self, name: str, route: Callable[[Any], Any]) -> Connector:
+        try:
+            system = self.project.system(name, self.environment)
+        except UsageProblem as problem:
+            raise SettingsError(str(problem)) from None
+        return system.connector(system.session(route=route))
 
     def _group(self, system: System) -> list[str]:
         """The systems that draw on one quota with this one, itself included."""
@@ -374,12 +385,17 @@ class Run:
         return [w for w in self.project.waivers if w.point in (point.id, point.system, "*") and w.expires >= today]
 
     def retest(self, point: IntegrationPoint, checks: str | None) -> str:
-        """The command that asks these questions again, or all."""
+        """The command that asks these questions again, or all; to be typed in the project's folder."""
+        if self.again is not None:
+            return self.again(point)
+        words = ["weighbridge", "run"]
         path = point.contract.path
         if path.is_relative_to(self.project.folder):
-            path = path.relative_to(self.project.folder)
-        only = f" --checks {checks}" if checks else ""
-        return f"weighbridge run {path} --env {self.environment} --points {point.id}{only}"
+            words.append(str(path.relative_to(self.project.folder)))
+        elif all(p.contract.path != path for p in self.everything or ()):
+            words.append(str(path))  # no contract of the project's own: it is only found by its name
+        words += ["--env", self.environment, "--points", point.id]
+        return shlex.join([*words, "--checks", checks] if checks else words)
 
     def report(self, *, finished: datetime | None = None, partial: bool | None = None) -> Report:
         """Everything known now, folded; `partial` unless every check of every point has ended."""
