@@ -39,7 +39,7 @@ schema:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _prepare(folder)
+        prepare(folder)
         for night in ("first", "second"):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             started = time.perf_counter()
@@ -63,12 +63,13 @@ def main() -> None:
                 print(done.stderr)
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path, *, contracts: int = CONTRACTS, rows: int = ROWS) -> None:
+    """A project of `contracts` contracts, each of one table of a database in the folder."""
     with sqlite3.connect(folder / "shop.db") as database:
-        for n in range(CONTRACTS):
+        for n in range(contracts):
             database.execute(f"CREATE TABLE orders_{n} (id INTEGER PRIMARY KEY, account TEXT, net REAL, state TEXT)")
-            rows = [(i, f"C-{i % 90:06d}", i * 1.5, "open" if i % 3 else "paid") for i in range(1, ROWS + 1)]
-            database.executemany(f"INSERT INTO orders_{n} VALUES (?, ?, ?, ?)", rows)
+            data = [(i, f"C-{i % 90:06d}", i * 1.5, "open" if i % 3 else "paid") for i in range(1, rows + 1)]
+            database.executemany(f"INSERT INTO orders_{n} VALUES (?, ?, ?, ?)", data)
     database.close()
     (folder / "weighbridge.toml").write_text(
         "[scale]\ncalls_per_user_hour = 12\n\n"
@@ -77,7 +78,7 @@ def _prepare(folder: Path) -> None:
         encoding="utf-8",
     )
     (folder / "contracts").mkdir()
-    for n in range(CONTRACTS):
+    for n in range(contracts):
         (folder / "contracts" / f"shop_{n}.odcs.yaml").write_text(_CONTRACT.format(n=n), encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from weighbridge.report.writers import FORMATS, render
 
 SAMPLES = Path(__file__).parent.parent / "tests" / "report" / "conftest.py"
 LIMIT_BYTES = 5_000_000
+LIMIT_CHARTS = 1_500_000
 LIMIT_OPEN_MS = 2_000
 
 
@@ -33,6 +34,8 @@ def main() -> None:
         print(f"  {name:<6} {time.perf_counter() - started:6.2f} s  {len(body):>10,} bytes")
         page = body if name == "html" else page
     print(f"  report.html: {len(page):,} bytes (limit {LIMIT_BYTES:,})  {_mark(len(page) < LIMIT_BYTES)}")
+    charts = sum(map(len, re.findall(rb"<svg.*?</svg>", page, flags=re.DOTALL)))
+    print(f"  its charts: {charts:,} bytes (limit {LIMIT_CHARTS:,})  {_mark(charts < LIMIT_CHARTS)}")
     _open(page)
     _history(report)
 

@@ -6,11 +6,11 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import DeliveryProblem, UsageProblem
@@ -19,7 +19,10 @@ from weighbridge.report.model import Report
 from weighbridge.report.writers import prepare_folder, write_reports
 from weighbridge.runner import Event, Run
 
-__all__ = ["DEFAULT_FORMATS", "Progress", "Weighing", "exit_code", "select_points"]
+if TYPE_CHECKING:
+    from weighbridge.history import History
+
+__all__ = ["DEFAULT_FORMATS", "Progress", "Weighing", "exit_code", "recollect", "select_points"]
 
 DEFAULT_FORMATS = ("json", "html", "md", "xlsx", "junit")
 OUT = "weighbridge-report"
@@ -48,6 +51,15 @@ def select_points(points: Sequence[IntegrationPoint], wanted: Sequence[str]) -> 
             hint = f"Did you mean '{close[0]}'?" if close else f"Known are {', '.join(sorted(known))}."
             raise UsageProblem(f"There is no point or system '{name}' in the contracts. {hint}")
     return [p for p in points if p.id in wanted or p.system in wanted]
+
+
+def recollect(run: Run, history: History) -> None:
+    """Let the run's checks know what the history knows: the last accepted runs, drills, alert tests, availability."""
+    from weighbridge.alerts import channel_names
+
+    names = channel_names(run.project)
+    run.previous = history.last_accepted
+    run.standing = cache(lambda system, env: {**history.standing(system, env), "channels": names})
 
 
 class Progress:
@@ -119,6 +131,8 @@ class Weighing:
     keep: bool = False
     seed: int = 1
     command: str = ""
+    again: Callable[[IntegrationPoint], str] | None = None
+    """What repeats the questions about a point, where that is not `weighbridge run`."""
     data_docs: bool = False
     users: int | None = None
     remember: bool = True
@@ -143,16 +157,13 @@ class Weighing:
             seed=self.seed,
             keep=self.keep,
             command=self.command,
+            again=self.again,
             save=lambda report: self._save(report, folder, ("json",)),
         )
         run.everything, run.unread = self.project.everything(self.users)
         history = self._history()
         if history is not None:
-            from weighbridge.alerts import channel_names
-
-            run.previous = history.last_accepted
-            names = channel_names(self.project)
-            run.standing = cache(lambda system, env: {**history.standing(system, env), "channels": names})
+            recollect(run, history)
         total = len(self.points) * len(run.checks())
         try:
             with Progress(total, quiet=self.quiet) as progress:

@@ -13,11 +13,13 @@ from weighbridge.checks.base import Check
 from weighbridge.connectors.registry import connectors
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import DeliveryProblem
+from weighbridge.history import History
 from weighbridge.outcome import Outcome
 from weighbridge.project import Project
 from weighbridge.report.model import Report
 from weighbridge.runner import Run
 from weighbridge.verdict import judge
+from weighbridge.weigh import recollect
 
 __all__ = ["Sessions", "failure_text", "section_text"]
 
@@ -31,6 +33,8 @@ class _Session:
     project: Project
     points: dict[str, IntegrationPoint] = field(default_factory=dict)
     run: Run | None = None
+    history: History | None = None
+    """What earlier runs, drills and alert tests told; a run of tests adds nothing to it."""
 
 
 @dataclass
@@ -93,6 +97,8 @@ class Sessions:
                 session.project, (), environment=self.environment, id=self.run_id, seed=self.seed, command="pytest"
             )
             session.run.everything, session.run.unread = session.project.everything(self.users)
+            session.history = History.of(session.project)
+            recollect(session.run, session.history)
         return session.run
 
     def finish(self, folder: Path | None, *, worker: bool) -> None:
@@ -110,6 +116,8 @@ class Sessions:
                 if run.points:
                     self._report(run, folder)
             run.close(delete=not worker)
+            if session.history is not None:
+                session.history.close()
 
     def _report(self, run: Run, folder: Path | None) -> None:
         whole = True

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,26 @@ def test_failing_data_do_not_hide_where_the_load_breaks(report: Report) -> None:
     assert "180 [165, 195]" in words
 
 
+def test_a_long_verdict_has_a_short_headline(report: Report) -> None:
+    long = "Not ready for 500 users: 7 of 7 points would break. " + "As users grow, erp.Order 2.5 gives way first. " * 3
+    page = html.render(replace(report, verdict=replace(report.verdict, sentence=long)))
+    assert "<h1>Not ready for 500 users: 7 of 7 points would break.</h1>" in page
+    assert '<p class="more">As users grow, erp.Order 2.5 gives way first.' in page
+    assert 'class="more"' not in html.render(report)
+
+
+def test_what_would_move_the_limits_below_the_target_and_only_those(report: Report) -> None:
+    """No remedy for a limit that holds anyway, none that makes it worse, and a shared limit is told once."""
+    first, *others = report.points
+    worse = {"remedy": "make it worse", "users": 20.0, "low": 15.0, "high": 25.0}
+    quota = {**first.forecast[0], "remedies": [*first.forecast[0]["remedies"], worse]}
+    idle = {**first.forecast[1], "remedies": [{"remedy": "idle", "users": 9e6, "low": 8e6, "high": 1e7}]}
+    twin = replace(first, id="crm.Contact", forecast=[quota])
+    shown = html._remedies(replace(report, points=[replace(first, forecast=[quota, idle]), twin, *others]))
+    assert [r["remedy"] for r in shown] == ["read in batches of 200", "buy 100,000 more calls a day"]
+    assert shown[0]["points"] == ["crm.Account", "crm.Contact"]
+
+
 def test_the_big_page_stays_small(big_report: Report) -> None:
     assert len(html.render(big_report).encode()) < 5_000_000
 
@@ -347,6 +368,39 @@ def test_moving_the_controls_moves_the_answer(report: Report, chromium: Chromium
     assert "erp.SalesOrder is the first limit" in seen[1]
     assert f"about {round(no_reserve)} users" in seen[2]
     assert f"about {round(month_end)} users" in seen[3]
+
+
+AXE = """<script type="module">
+  document.querySelectorAll("details").forEach((d) => { d.open = true; });
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  const told = found.violations.map((v) => [v.impact, v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]);
+  const pre = document.createElement("pre");
+  pre.id = "axe"; pre.textContent = JSON.stringify({ told, passed: found.passes.length }); document.body.append(pre);
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["light", "dark", "phone"])
+def test_no_serious_barrier(report: Report, chromium: Chromium, mode: str) -> None:
+    """axe-core, the checker behind browsers' accessibility audits, over the page with everything unfolded."""
+    code = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page = _open(html.render(report)).replace("</head>", f"<script>{code}</script></head>").replace("</body>", AXE)
+    flags = {"dark": ["--blink-settings=preferredColorScheme=0"], "phone": ["--window-size=500,900"]}.get(mode, [])
+    done = chromium(page, "--dump-dom", "--virtual-time-budget=20000", *flags)
+    found = json.loads(entities.unescape(re.findall(r'<pre id="axe"[^>]*>(.*?)</pre>', done.stdout, re.DOTALL)[0]))
+    assert found["passed"] > 15, "axe looked at something"
+    assert [v for v in found["told"] if v[0] in ("serious", "critical")] == []
+
+
+@pytest.mark.slow
+def test_axe_would_say_so(report: Report, chromium: Chromium) -> None:
+    """The check above can fail: a page with grey on grey and a nameless button is called out."""
+    code = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    bad = '<p style="color:#aaa;background:#bbb">grey</p><button></button>'
+    page = _open(html.render(report)).replace("</head>", f"<script>{code}</script></head>")
+    done = chromium(page.replace("</body>", bad + AXE), "--dump-dom", "--virtual-time-budget=20000")
+    found = json.loads(entities.unescape(re.findall(r'<pre id="axe"[^>]*>(.*?)</pre>', done.stdout, re.DOTALL)[0]))
+    assert {v[1] for v in found["told"]} >= {"color-contrast", "button-name"}
 
 
 @pytest.mark.slow

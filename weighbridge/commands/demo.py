@@ -55,17 +55,18 @@ def command(
 
     folder = (out or Path.cwd() / "weighbridge-demo").resolve()
     say(f"Starting {len(chosen)} practice systems on loopback ...")
-    with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as temporary:
+        scratch = Path(temporary) / "practice systems"  # the report's title is the folder's name
         twins = (False, True) if clean else (False,)
         with practice.start(
-            Path(scratch),
+            scratch,
             names=chosen,
             clean=twins,
             seed=practice.SEED if seed is None else seed,
             rows=practice.ROWS if rows is None else rows,
             progress=lambda text: say(f"  {text}"),
         ) as running:
-            project = Project.load(Path(scratch) / "weighbridge.toml")
+            project = Project.load(scratch / "weighbridge.toml")
             points = [p for p in project.points() if p.system in running.running]
             say(f"Weighing {len(points)} integration points for {project.scale.production_users} users ...")
             weighing = Weighing(
@@ -75,6 +76,7 @@ def command(
                 out=folder,
                 quiet=quiet,
                 command="weighbridge demo",
+                again=lambda point: _again(point.system),
                 remember=False,
             )
             try:
@@ -95,3 +97,10 @@ def command(
 
         webbrowser.open((folder / "report.html").as_uri())
     return 0
+
+
+def _again(system: str) -> str:
+    from weighbridge.sandbox.practice import CLEAN
+
+    name = system.removesuffix(CLEAN)
+    return f"weighbridge demo --systems {name}{' --clean' if system != name else ''}"

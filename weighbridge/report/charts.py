@@ -162,10 +162,11 @@ def day_chart(point: PointReport, row: Mapping[str, Any], *, users: int) -> Mark
     heights: list[float] = []
     for name, css, line in sorted(lines, key=lambda item: -item[2][-1][1]):
         parts.append(plot.line(line, f"day {css}"))
-        # highest line first, each name at least a line of text below the one before
-        x, y = plot.x(24), max([plot.y(line[-1][1]), *(h + 14 for h in heights)])
-        heights.append(y)
-        parts.append(f'<text class="end {css}" x="{x - 4:.1f}" y="{y - 6:.1f}" text-anchor="end">{escape(name)}</text>')
+        # Highest line first. A name stands above its line, or below it where the line above is too near.
+        x, y = plot.x(24), plot.y(line[-1][1])
+        place = y - 6 if not heights or y - 6 >= heights[-1] + 14 else max(y + 14, heights[-1] + 14)
+        heights.append(place)
+        parts.append(f'<text class="end {css}" x="{x - 4:.1f}" y="{place:.1f}" text-anchor="end">{escape(name)}</text>')
     when = row.get("when") or {}
     for key, css in (("ordinary", "day-ordinary"), ("month_end", "day-month-end")):
         at = _clock(when.get(key))

@@ -32,6 +32,10 @@ OPEN_POINTS = 2
 SHOWN_FINDINGS = 120
 """Findings of one check and code that the page lists; the rest are counted, and stand in the other files."""
 SHOWN_RULES = 200
+REMEDIES = 12
+_RULE_FACTS = frozenset({"rule", "id", "line", "count", "total", "share", "samples", "query"})
+LONG_VERDICT = 110
+"""Characters beyond which only the verdict's first sentence is the headline."""
 GLYPHS = {"pass": "\u2713", "warn": "!", "break": "\u2715", "unknown": "?", "skipped": "\u2013"}
 WORDS = {"pass": "pass", "warn": "warn", "break": "break", "unknown": "unknown", "skipped": "skipped"}
 
@@ -55,6 +59,8 @@ def render(report: Report) -> str:
                for p, f in view.first_breaks(report)],
         remedies=_remedies(report),
         load_ceiling=_load_ceiling(report),
+        weakest=_weakest(report),
+        headline=_headline(report.verdict.sentence),
         axis_end=charts.axis_end(report.target.production_users),
         ticks=charts.axis_ticks(charts.axis_end(report.target.production_users)),
         columns=view.columns(report),
@@ -127,10 +133,34 @@ def _load_ceiling(report: Report) -> float | None:
     return min(known) if report.verdict.safe_users == 0 and known else None
 
 
-def _remedies(report: Report) -> list[dict[str, Any]]:
+def _weakest(report: Report) -> tuple[PointReport, dict[str, Any] | None] | None:
+    """The point that gives way first as users grow, with the forecast that says so; else the one that decides."""
+    for point, row in view.first_breaks(report):
+        if row is not None and row["users"] is not None:
+            return point, row
     point = report.point(report.verdict.limiting_point or "")
-    rows = [{**r, "limit": f["limit"]} for f in (point.forecast if point else ()) for r in f.get("remedies") or ()]
-    return sorted((r for r in rows if r.get("users") is not None), key=lambda r: -r["users"])[:6]
+    return (point, None) if point is not None else None
+
+
+def _headline(sentence: str) -> tuple[str, str]:
+    """A long verdict as its first sentence and the rest: what stands in large letters must be read at a glance."""
+    first, stop, rest = sentence.partition(". ")
+    return (first + ".", rest) if stop and len(sentence) > LONG_VERDICT else (sentence, "")
+
+
+def _remedies(report: Report) -> list[dict[str, Any]]:
+    """What would move the limits that lie below the target, those met first in front; a shared limit is told once."""
+    enough = report.target.production_users * report.target.headroom
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for point, row in view.first_breaks(report):
+        if row is None or row["users"] is None or row["users"] >= enough:
+            continue
+        better = [r for r in row.get("remedies") or () if (r.get("users") or 0) > row["users"]]
+        for r in sorted(better, key=lambda r: -r["users"])[:3]:
+            key = (point.system, row["limit"], r["remedy"], round(r["users"]))
+            held = found.setdefault(key, {**r, "limit": row["limit"], "now": row["users"], "points": []})
+            held["points"].append(point.id)
+    return list(found.values())[:REMEDIES]
 
 
 def _groups(check: CheckReport) -> list[dict[str, Any]]:
@@ -159,6 +189,13 @@ def _groups(check: CheckReport) -> list[dict[str, Any]]:
 
 def _failed_rules(check: CheckReport) -> list[dict[str, Any]]:
     return [r for r in check.rules if r["outcome"] != "passed"][:SHOWN_RULES]
+
+
+def _evidence(finding: Mapping[str, Any], check: CheckReport) -> dict[str, Any]:
+    """A finding's evidence without what the table of failing rules, right below it, shows of the same rule."""
+    known = {r["id"] for r in _failed_rules(check)}
+    shown = _RULE_FACTS if finding["evidence"].get("id") in known else ()
+    return {name: item for name, item in finding["evidence"].items() if name not in shown}
 
 
 def _facts(rows: Mapping[str, Any], *, depth: int = 0) -> list[tuple[str, str]]:
@@ -223,6 +260,7 @@ def _template() -> Any:
         words=lambda s: str(s).replace("_", " "),
         facts=_facts,
         groups=_groups,
+        evidence=_evidence,
         failed_rules=_failed_rules,
         detailed=_detailed,
         by_name=lambda p: {c.check: c for c in p.checks},

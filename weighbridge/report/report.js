@@ -44,7 +44,9 @@ function weakest(data, w) {
 if (typeof document !== "undefined") {
   const data = JSON.parse(document.getElementById("what-if-data").textContent);
   const $ = (id) => document.getElementById(id);
-  const show = (n) => Math.round(n).toLocaleString("en-US");
+  // Halves go to the even number, as in the rest of the page.
+  const whole = (n) => (n - Math.floor(n) === 0.5 ? 2 * Math.round(n / 2) : Math.round(n));
+  const show = (n) => whole(n).toLocaleString("en-US");
   const users = (n) => `${show(n)} ${Math.round(n) === 1 ? "user" : "users"}`;
   const interval = (r) => (r.low === null || r.high === null || show(r.low) === show(r.high) ? "" : ` [${show(r.low)}, ${show(r.high)}]`);
 
@@ -93,7 +95,7 @@ if (typeof document !== "undefined") {
       $("o-calls").textContent = `x ${w.calls}`;
       $("o-reserve").textContent = `${Math.round(w.reserve * 100)} %`;
       $("o-peak").textContent = `x ${w.peak}`;
-      $("o-background").textContent = `${Math.round(w.background * 100)} % of today's`;
+      $("o-background").textContent = `${Math.round(w.background * 100)} %`;
     };
     const BATCHES = [1, 2, 5, 10, 20, 50, 100, 200];
     const read = () => ({

@@ -1,0 +1,93 @@
+"""The pytest plugin: what it costs a project that does not use it, and how long it takes to collect 200 contracts.
+
+python -m bench plugin
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.bench_nightly import prepare
+
+ROUNDS = 12
+CONTRACTS = 200
+LIMIT_UNUSED_MS = 50
+LIMIT_COLLECT_S = 1.0
+_TIMED = """\
+import time
+
+class Timer:
+    def pytest_collection(self):
+        self.started = time.perf_counter()
+
+    def pytest_collection_finish(self, session):
+        print(f"collected {len(session.items)} in {time.perf_counter() - self.started:.4f} s")
+
+import pytest, sys
+sys.exit(pytest.main(sys.argv[1:], plugins=[Timer()]))
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _unused(folder / "plain")
+        _collected(folder / "contracts")
+
+
+def _unused(folder: Path) -> None:
+    """The whole of `pytest` on one empty test, with the plugin and with the plugin blocked, in turns."""
+    folder.mkdir()
+    (folder / "test_one.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
+    plain, ours = [], []
+    for _ in range(ROUNDS):
+        plain.append(_seconds(folder, "-p", "no:weighbridge"))
+        ours.append(_seconds(folder))
+    differences = sorted(1000 * (b - a) for a, b in zip(plain, ours, strict=True))
+    middle = statistics.median(differences)
+    print(
+        f"  unused: pytest alone {1000 * statistics.median(plain):.0f} ms, with the plugin "
+        f"{1000 * statistics.median(ours):.0f} ms; {ROUNDS} pairs differ by {middle:.0f} ms in the middle "
+        f"({differences[0]:.0f} to {differences[-1]:.0f}; limit {LIMIT_UNUSED_MS})  {_mark(middle < LIMIT_UNUSED_MS)}"
+    )
+
+
+def _seconds(folder: Path, *arguments: str) -> float:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=60, check=True)
+    return time.perf_counter() - started
+
+
+def _collected(folder: Path) -> None:
+    folder.mkdir()
+    prepare(folder, contracts=CONTRACTS, rows=1)
+    seen = []
+    for _ in range(5):
+        command = [sys.executable, "-c", _TIMED, "-q", "--collect-only", "-m", "integration", "-p", "no:cacheprovider"]
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        whole = time.perf_counter() - started
+        words = next((line for line in done.stdout.splitlines() if line.startswith("collected ")), None)
+        if words is None:
+            print(done.stdout[-2000:], done.stderr[-2000:])
+            return
+        seen.append((float(words.split()[3]), int(words.split()[1]), whole))
+    took, items, whole = sorted(seen)[len(seen) // 2]
+    print(
+        f"  collection of {CONTRACTS} contracts: {took:.2f} s for {items} items, {whole:.2f} s the whole command "
+        f"(limit {LIMIT_COLLECT_S} s)  {_mark(took < LIMIT_COLLECT_S)}"
+    )
+
+
+def _mark(ok: bool) -> str:
+    return "ok" if ok else "OVER THE LIMIT"
+
+
+if __name__ == "__main__":
+    main()
