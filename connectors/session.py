@@ -79,6 +79,12 @@ class Meter:
             self.seconds += attempt.seconds
             self.recent.append(attempt)
 
+    def book(self, attempts: int, seconds: float) -> None:
+        """Count attempts that another process made; their single outcomes stay there."""
+        with self._lock:
+            self.attempts += attempts
+            self.seconds += seconds
+
     def count(self, *, rows: int = 0, sent: int = 0, received: int = 0, retries: int = 0) -> None:
         with self._lock:
             self.rows += rows
@@ -104,6 +110,11 @@ class Budget:
                     remedy=f"Raise call_budget of [systems.{system}] or select fewer checks.",
                 )
             self.used += 1
+
+    def book(self, calls: int) -> None:
+        """Count calls that another process sent on this budget's behalf."""
+        with self._lock:
+            self.used += calls
 
     @property
     def left(self) -> int | None:
@@ -131,6 +142,11 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     random: random.Random = field(default_factory=random.Random)
+
+    @property
+    def direct(self) -> bool:
+        """Whether sockets are dialled where the system is, and not by way of a proxy of ours."""
+        return self.route is _same
 
     def fork(self, **changes: object) -> Session:
         return replace(self, **changes)  # type: ignore[arg-type]  # names are checked by replace itself

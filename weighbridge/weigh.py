@@ -20,6 +20,7 @@ from weighbridge.report.writers import prepare_folder, write_reports
 from weighbridge.runner import Event, Run
 
 if TYPE_CHECKING:
+    from weighbridge.checks.base import Engine
     from weighbridge.history import History
 
 __all__ = ["DEFAULT_FORMATS", "Progress", "Weighing", "exit_code", "recollect", "select_points"]
@@ -135,6 +136,8 @@ class Weighing:
     """What repeats the questions about a point, where that is not `weighbridge run`."""
     data_docs: bool = False
     users: int | None = None
+    engine: Engine | None = None
+    """Drives load; None: this machine."""
     remember: bool = True
     """Record the run in the history."""
     written: dict[str, Path] = field(default_factory=dict)
@@ -158,6 +161,7 @@ class Weighing:
             keep=self.keep,
             command=self.command,
             again=self.again,
+            engine=self.engine,
             save=lambda report: self._save(report, folder, ("json",)),
         )
         run.everything, run.unread = self.project.everything(self.users)

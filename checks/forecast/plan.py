@@ -41,7 +41,12 @@ class Crew:
         self._members: list[Connector | None] = []
         self._abandoned: list[Connector] = []
         self._ready: dict[int, Mapping[str, Operation]] = {}
+        self._beside: list[Callable[[], None]] = []
         self.warm: set[int] = set()
+
+    def when_closed(self, let_go: Callable[[], None]) -> None:
+        """Call `let_go` when the crew is let go: what an engine holds on to between levels of this point."""
+        self._beside.append(let_go)
 
     def grow(self, size: int) -> None:
         self._members.extend([None] * (size - len(self._members)))
@@ -84,6 +89,9 @@ class Crew:
                 self._abandoned.append(member)
 
     def close(self) -> None:
+        beside, self._beside = self._beside, []
+        for let_go in beside:
+            let_go()
         members, self._members = [*self._members, *self._abandoned], []
         self._abandoned.clear()
         self.warm.clear()
@@ -110,6 +118,8 @@ class LoadPlan:
     burst: bool = False
     guards: Guards = field(default_factory=Guards)
     seed: int = 0
+    back_off_s: float = 0.02
+    """Least pause of a user after an error, so that refusals do not become a storm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,7 @@ class Audit:
     """Whether the load generator itself distorted what it measured."""
 
     cpu_share: float
-    """Client CPU seconds over wall seconds, in cores."""
+    """Client CPU seconds over wall seconds, in cores; of the busiest process where several drive."""
     send_lag_s: float
     """95th percentile of (really sent - meant to be sent)."""
     overhead_s: float = 0.0
@@ -163,6 +173,8 @@ class Level:
     latencies: Sequence[float] = field(default=(), repr=False)
     """Seconds from the intended start, successful calls in order of completion."""
     elapsed_s: float = 0.0
+    starts: Sequence[float] = field(default=(), repr=False)
+    """When each of `latencies` started, seconds into the level; empty where the engine does not say."""
 
     @property
     def failed(self) -> int:
@@ -228,8 +240,8 @@ class Drive(Protocol):
         """Hold `users` for `seconds`, at most `calls` calls."""
         ...
 
-    def flat_out(self, users: int, seconds: float, calls: int) -> Level:
-        """Hold `users` who do not pause, through refusals."""
+    def flat_out(self, users: int, seconds: float, calls: int, *, back_off_s: float = 0.02) -> Level:
+        """Hold `users` who do not pause, through refusals, counted from the very first call."""
         ...
 
     def burst(self, size: int) -> Burst:

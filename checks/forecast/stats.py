@@ -32,7 +32,7 @@ def percentile_ends(ordered: Sequence[float], share: float) -> tuple[float, floa
 
 def level_of(
     latencies: Sequence[float], errors: Mapping[str, int], *, users: int, think_s: float, seconds: float, sent: int,
-    audit: Audit, stopped: str | None = None, elapsed_s: float = 0.0,
+    audit: Audit, stopped: str | None = None, elapsed_s: float = 0.0, starts: Sequence[float] = (),
 ) -> Level:  # fmt: skip
     """A `Level` from its successful calls' latencies (seconds from the intended start, in order of completion)."""
     from hdrh.histogram import HdrHistogram
@@ -53,5 +53,5 @@ def level_of(
         users=users, think_s=think_s, seconds=seconds, calls=n + sum(errors.values()), errors=dict(errors),
         throughput=n / seconds if seconds > 0 else 0.0, mean_s=mean, p50_s=at(50), p95_s=at(95), p99_s=at(99),
         p95_low_s=low, p95_high_s=high, sd_s=sd, sent=sent, audit=audit, stopped=stopped, latencies=tuple(latencies),
-        elapsed_s=elapsed_s,
+        elapsed_s=elapsed_s, starts=tuple(starts),
     )  # fmt: skip

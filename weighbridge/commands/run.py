@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from weighbridge.commands import options
 from weighbridge.project import ENVIRONMENTS
+
+if TYPE_CHECKING:
+    from weighbridge.checks.base import Engine
 
 __all__ = ["command"]
 
@@ -28,6 +34,15 @@ __all__ = ["command"]
 @click.option("--allow-at-risk", is_flag=True, help="Exit 0 for AT_RISK as well.")
 @click.option("--data-docs", is_flag=True, help="Write Great Expectations' Data Docs beside the report.")
 @click.option("--no-history", is_flag=True, help="Do not record this run.")
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "locust")),
+    default="local",
+    show_default=True,
+    help="What drives the virtual users: this process and its children, or Locust workers.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Locust workers to start here, or to wait for at --master.")
+@click.option("--master", metavar="HOST[:PORT]", help="Drive the Locust master whose web interface is there.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything drawn at random.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -47,6 +62,9 @@ def command(
     allow_at_risk: bool,
     data_docs: bool,
     no_history: bool,
+    engine: str,
+    workers: int | None,
+    master: str | None,
     seed: int,
     quiet: bool,
 ) -> int:
@@ -61,6 +79,8 @@ def command(
     from weighbridge.runner import latest_run
     from weighbridge.weigh import DEFAULT_FORMATS, Weighing, command_line, exit_code, interrupted, select_points
 
+    if engine == "local" and (workers or master):
+        raise UsageProblem("--workers and --master need --engine locust.")
     project = Project.load(config, start=paths[0] if paths and paths[0].is_dir() else None)
     if checks:
         plugins.checks(checks)
@@ -74,6 +94,7 @@ def command(
     if resume and resumed is None:
         raise UsageProblem(f"There is no unfinished run of {environment} to resume. Run without --resume.")
     said = {"paths": paths, "env": environment, "users": users, "checks": checks, "points": wanted}
+    said |= {} if engine == "local" else {"engine": engine, "workers": workers, "master": master}
     weighing = Weighing(
         project,
         points,
@@ -91,7 +112,8 @@ def command(
         remember=not no_history,
     )
     try:
-        report = weighing.go()
+        with _driver(engine, project.folder, workers, master) as weighing.engine:
+            report = weighing.go()
     except KeyboardInterrupt:
         click.echo(f"Interrupted. What was measured is kept: {weighing.folder}/report.json (partial).", err=True)
         click.echo("Go on with `weighbridge run --resume`.", err=True)
@@ -107,3 +129,21 @@ def command(
         click.echo(f"weighbridge: {weighing.undelivered}", err=True)
         return 4
     return exit_code(report, allow_at_risk=allow_at_risk)
+
+
+@contextmanager
+def _driver(engine: str, folder: Path, workers: int | None, master: str | None) -> Iterator[Engine | None]:
+    """The load engine that was asked for; None is the run's own."""
+    if engine == "local":
+        yield None
+        return
+    from weighbridge.connectors.errors import DriverError
+    from weighbridge.engine.distributed import LocustEngine
+    from weighbridge.errors import UsageProblem
+
+    try:
+        driver = LocustEngine(folder, workers=workers or (0 if master else 2), master=master)
+    except DriverError as error:
+        raise UsageProblem(f"{error.message} {error.remedy}") from None
+    with driver:
+        yield driver

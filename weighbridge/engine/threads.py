@@ -11,22 +11,20 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from weighbridge.checks.forecast.plan import Audit, Burst, Level, LoadPlan, Run
+from weighbridge.checks.forecast.plan import Audit, Burst, Guards, Level, LoadPlan, Run
 from weighbridge.checks.forecast.stats import level_of, percentile
 from weighbridge.connectors.errors import ConnectorError
 
-__all__ = ["ThreadEngine", "descriptors_for"]
+__all__ = ["OPENING_S", "Driven", "Guard", "Tally", "ThreadEngine", "descriptors_for", "level_from"]
 
 SPARE_DESCRIPTORS = 64
 WATCHED = 20
 """Calls whose median latency the latency guard looks at."""
 OPENING_S = 5.0
 """Least time that is given to the opening of connections."""
-BACK_OFF_S = 0.02
-"""A user whose pause is zero backs off this long after an error, so that refusals do not become a storm."""
 
 
 def descriptors_for(users: int) -> int | None:
@@ -45,7 +43,7 @@ def descriptors_for(users: int) -> int | None:
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What one thread saw; merged after it ended, so that no lock is taken while calls are timed."""
 
     done: list[tuple[float, float]] = field(default_factory=list)
@@ -57,11 +55,23 @@ class _Tally:
     crash: BaseException | None = None
 
 
-class _Guard:
+@dataclass(slots=True)
+class Driven:
+    """What one process saw while it drove a level, or its share of one."""
+
+    tallies: list[Tally]
+    wall: float
+    hung: int
+    warmed: int
+    """Calls that opened a connection beforehand."""
+    reason: str | None
+
+
+class Guard:
     """Shared stop sign; the first reason wins."""
 
-    def __init__(self, plan: LoadPlan) -> None:
-        self.plan = plan
+    def __init__(self, guards: Guards) -> None:
+        self.guards = guards
         self.stop = threading.Event()
         self.reason: str | None = None
         self._lock = threading.Lock()
@@ -77,7 +87,7 @@ class _Guard:
         self.stop.set()
 
     def may_send(self) -> bool:
-        cap = self.plan.guards.calls
+        cap = self.guards.calls
         with self._lock:
             if cap is not None and self._sent >= cap:
                 full = True
@@ -89,7 +99,7 @@ class _Guard:
         return not full
 
     def ended(self, latency: float, failed: bool) -> None:
-        guards = self.plan.guards
+        guards = self.guards
         why = None
         with self._lock:
             self._ended += 1
@@ -112,18 +122,24 @@ class ThreadEngine:
     def run(self, plan: LoadPlan) -> Run:
         """Run one level or one burst. KeyboardInterrupt stops the users, then goes on its way."""
         plan.crew.grow(plan.users)
-        return Run(burst=self._burst(plan)) if plan.burst else Run(level=self._level(plan))
+        return Run(burst=self.burst(plan)) if plan.burst else Run(level=level_from(plan, [self.drive(plan)]))
 
     # --- levels -------------------------------------------------------------------------------------------------
 
-    def _level(self, plan: LoadPlan) -> Level:
-        # a first call opens a connection, which is not what a user's tenth call costs: it is made beforehand
-        warmed = sum(1 for i in range(plan.users) if i not in plan.crew.warm)
-        if warmed:
-            self._open(plan)
-        guard = _Guard(plan)
-        tallies = [_Tally() for _ in range(plan.users)]
-        started = time.perf_counter()
+    def drive(
+        self, plan: LoadPlan, *, guard: Guard | None = None, warmed: int | None = None, at: float | None = None
+    ) -> Driven:
+        """Hold the plan's users; the start is now, or `at` on `time.perf_counter`. `warmed`: connections are open."""
+        if warmed is None:
+            # a first call opens a connection, which is not what a user's tenth call costs: it is made beforehand
+            warmed = sum(1 for i in range(plan.users) if i not in plan.crew.warm)
+            if warmed:
+                self.open(plan)
+        guard = guard or Guard(plan.guards)
+        tallies = [Tally() for _ in range(plan.users)]
+        if at is not None:
+            time.sleep(max(0.0, at - time.perf_counter()))
+        started = time.perf_counter() if at is None else at
         threads = [
             threading.Thread(target=self._user, args=(plan, i, tallies[i], guard, started), daemon=True)
             for i in range(plan.users)
@@ -141,10 +157,10 @@ class ThreadEngine:
         for tally in tallies:
             if tally.crash is not None:
                 raise tally.crash
-        return self._level_of(plan, tallies, guard, wall=wall, hung=hung, warmed=warmed)
+        return Driven(tallies, wall, hung, warmed, guard.reason)
 
     @staticmethod
-    def _wait(threads: list[threading.Thread], guard: _Guard, started: float, plan: LoadPlan) -> int:
+    def _wait(threads: list[threading.Thread], guard: Guard, started: float, plan: LoadPlan) -> int:
         """Wait until the hold is over and calls in progress ended, at most `grace_s` more; how many never did."""
         end = started + min(plan.seconds, plan.guards.seconds)
         while not guard.stop.wait(max(0.0, min(0.2, end - time.perf_counter()))):
@@ -161,7 +177,7 @@ class ThreadEngine:
                 plan.crew.abandon(number)
         return hung
 
-    def _user(self, plan: LoadPlan, number: int, tally: _Tally, guard: _Guard, started: float) -> None:
+    def _user(self, plan: LoadPlan, number: int, tally: Tally, guard: Guard, started: float) -> None:
         rng = random.Random(plan.seed * 1_000_003 + number)  # noqa: S311 - pauses, not secrets
         cpu = time.thread_time()
         end = started + min(plan.seconds, plan.guards.seconds)
@@ -191,7 +207,7 @@ class ThreadEngine:
                     guard.halt("the system's call budget is spent")
                     break
                 think = rng.expovariate(1 / pause) if pause > 0 else 0.0
-                meant = ended + (max(think, BACK_OFF_S) if problem else think)
+                meant = ended + (max(think, plan.back_off_s) if problem else think)
         except BaseException as error:  # noqa: BLE001 - carried to the main thread and raised there
             tally.crash = error
             guard.halt("a user crashed")
@@ -217,34 +233,12 @@ class ThreadEngine:
 
         return call
 
-    def _level_of(
-        self, plan: LoadPlan, tallies: list[_Tally], guard: _Guard, *, wall: float, hung: int, warmed: int
-    ) -> Level:
-        warm = min(plan.warm_up_s, wall / 4) if plan.users > 1 else 0.0
-        good = sorted(
-            ((at, latency) for t in tallies for at, latency in list(t.done) if at >= warm), key=lambda p: p[0] + p[1]
-        )
-        errors = Counter(name for t in tallies for at, name in list(t.failed) if at >= warm)
-        if hung:
-            errors["Hung"] += hung
-        lags = sorted(lag for t in tallies for lag in list(t.lags))
-        cpu = sum(t.cpu for t in tallies)
-        sent = sum(t.sent for t in tallies)
-        # calls are counted by when they were sent, so the time ends with the sending and not with the last answer
-        last = max((at for t in tallies for at, _ in [*t.done, *t.failed]), default=wall)
-        measured = max(1e-6, (last if guard.reason else min(wall, plan.seconds)) - warm)
-        audit = Audit(cpu / wall if wall > 0 else 0.0, percentile(lags, 0.95) if lags else 0.0, cpu / max(1, sent))
-        stopped = f"{hung} calls never came back" if hung else guard.reason
-        return level_of(
-            [latency for _, latency in good], errors, users=plan.users, think_s=plan.think_s, seconds=measured,
-            sent=sent + warmed, audit=audit, stopped=stopped, elapsed_s=wall,
-        )  # fmt: skip
-
     # --- bursts -------------------------------------------------------------------------------------------------
 
-    def _burst(self, plan: LoadPlan) -> Burst:
+    def burst(self, plan: LoadPlan, *, opened: list[str | None] | None = None, at: float | None = None) -> Burst:
+        """Release one call a user at once: now, or `at` on `time.perf_counter`."""
         size = plan.users
-        opened = self._open(plan)
+        opened = self.open(plan) if opened is None else opened
         barrier = threading.Barrier(sum(1 for problem in opened if problem is None) + 1)
         results: list[tuple[float, float, str] | None] = [
             None if problem is None else (0.0, 0.0, f"open:{problem}") for problem in opened
@@ -276,14 +270,16 @@ class ThreadEngine:
                 thread.start()
             while barrier.n_waiting < len(threads) and not crash:
                 time.sleep(0.001)
-            at = time.monotonic()
-            release[0] = time.perf_counter()
+            if at is not None:
+                time.sleep(max(0.0, at - time.perf_counter()))
+            moment = time.monotonic()
+            release[0] = time.perf_counter() if at is None else at
             barrier.wait(5)
         except KeyboardInterrupt:
             barrier.abort()
             raise
         except threading.BrokenBarrierError:
-            at = time.monotonic()
+            moment = time.monotonic()
         late = time.perf_counter() + plan.guards.seconds
         for number, thread in zip(ready, threads, strict=True):
             thread.join(max(0.0, late - time.perf_counter()))
@@ -297,9 +293,9 @@ class ThreadEngine:
         wall = max((end for _, end, _ in calls), default=0.0)
         # what counts for a drain rate is the client's share while the burst ran, in cores
         audit = Audit(sum(cpus) / wall if wall > 0 else 0.0, percentile(starts, 0.95) if starts else 0.0)
-        return Burst(size, tuple(calls), audit, at)
+        return Burst(size, tuple(calls), audit, moment)
 
-    def _open(self, plan: LoadPlan) -> list[str | None]:
+    def open(self, plan: LoadPlan) -> list[str | None]:
         """Open and warm every connection, a few at a time; per user None or the class of the error."""
         problems: list[str | None] = [None] * plan.users
         cold = [i for i in range(plan.users) if i not in plan.crew.warm]
@@ -333,3 +329,32 @@ class ThreadEngine:
                 problems[number] = "Hung"
                 plan.crew.abandon(number)
         return problems
+
+
+def level_from(plan: LoadPlan, parts: Sequence[Driven]) -> Level:
+    """The level that one process or several drove together; users of all count, the busiest process is audited."""
+    wall = max(part.wall for part in parts)
+    tallies = [t for part in parts for t in part.tallies]
+    hung = sum(part.hung for part in parts)
+    warm = min(plan.warm_up_s, wall / 4) if plan.users > 1 else 0.0
+    good = sorted(
+        ((at, latency) for t in tallies for at, latency in list(t.done) if at >= warm), key=lambda p: p[0] + p[1]
+    )
+    errors = Counter(name for t in tallies for at, name in list(t.failed) if at >= warm)
+    if hung:
+        errors["Hung"] += hung
+    lags = sorted(lag for t in tallies for lag in list(t.lags))
+    sent = sum(t.sent for t in tallies)
+    reason = next((part.reason for part in parts if part.reason), None)
+    # calls are counted by when they were sent, so the time ends with the sending and not with the last answer
+    last = max((at for t in tallies for at, _ in [*t.done, *t.failed]), default=wall)
+    measured = max(1e-6, (last if reason else min(wall, plan.seconds)) - warm)
+    spent = [sum(t.cpu for t in part.tallies) for part in parts]
+    share = max((cpu / part.wall for cpu, part in zip(spent, parts, strict=True) if part.wall > 0), default=0.0)
+    audit = Audit(share, percentile(lags, 0.95) if lags else 0.0, sum(spent) / max(1, sent))
+    stopped = f"{hung} calls never came back" if hung else reason
+    return level_of(
+        [latency for _, latency in good], errors, users=plan.users, think_s=plan.think_s, seconds=measured,
+        sent=sent + sum(part.warmed for part in parts), audit=audit, stopped=stopped, elapsed_s=wall,
+        starts=[at for at, _ in good],
+    )  # fmt: skip
