@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 from zoneinfo import ZoneInfo
@@ -20,7 +21,8 @@ from weighbridge.checks.base import (
     Severity,
 )
 from weighbridge.checks.forecast.caps import Question, forecast_limit
-from weighbridge.checks.forecast.userload import user_load
+from weighbridge.checks.forecast.phrases import users_in_words
+from weighbridge.checks.forecast.userload import outage_attempts, user_load, with_retries
 from weighbridge.checks.forecast.windows import background_of, parse_window
 from weighbridge.checks.register import (
     Entry,
@@ -76,6 +78,12 @@ class LimitsCheck:
             "Put the month into the calendar, and order the larger limit before it.",
         ),
         Code(
+            "limits.retry_storm",
+            Severity.INFO,
+            "Retry fewer times, with backoff and jitter, and stop all retries while most calls fail (a circuit "
+            "breaker).",
+        ),
+        Code(
             "limits.shared_account",
             Severity.INFO,
             "Give users accounts of their own, or a pool of them (identity), if the vendor's terms allow it.",
@@ -101,8 +109,10 @@ class LimitsCheck:
             if before is None or answer.users < (before[1].users or 0.0):
                 told[answer.limit] = (entry.limit, answer, question)
         for limit, answer, question in told.values():
-            yield answer
+            attempts = outage_attempts(context.previous) if answer.model in ("quota", "rate") else 1.0
+            yield _told(answer, attempts)
             yield from _findings(point, limit, answer, question)
+            yield from _storm(point, limit, answer, attempts)
         yield Measurement("limits", {"not_binding": silent, "registered": [e.limit.name for e in entries]})
 
     def _question(self, point: IntegrationPoint, evidence: Evidence, context: Context, entry: Entry) -> Question:
@@ -121,7 +131,11 @@ class LimitsCheck:
                 )  # fmt: skip
         return Question(
             limit=limit,
-            user=user_load(evidence.demand, scale, sharing=float(sharing) if counts_calls else 1.0),
+            user=user_load(
+                with_retries(evidence.demand, scale, context.previous),
+                scale,
+                sharing=float(sharing) if counts_calls else 1.0,
+            ),
             scale=scale,
             background=background_of(context.background),
             background_known=background_known(context),
@@ -135,6 +149,41 @@ class LimitsCheck:
             elapsed_share=_elapsed(limit, now),
             extra={"rows_now": rows_now or 0.0, "other": None if entry.other is None else entry.other.cap},
         )
+
+
+def _reached(limit: Limit, forecast: Forecast, question: Question, where: str) -> str:
+    """Where the limit is met, in words that need no statistics."""
+    if limit.unit == "rows" and question.production_rows:
+        return (
+            f"{limit.name}{where} leaves room for {limit.cap:,.0f} rows, and production will hold "
+            f"{question.production_rows:,.0f}"
+        )
+    if limit.name == "writers":
+        return f"only {limit.cap:g} can write at the same time{where} ({limit.name})"
+    return f"{limit.name}{where} is reached at {users_in_words(forecast)}"
+
+
+def _told(forecast: Forecast, attempts: float) -> Forecast:
+    """The forecast with what retries make of it while the system fails."""
+    if attempts <= 1.0 or forecast.users is None:
+        return forecast
+    storm = {"outage_attempts": round(attempts, 2), "outage_users": round(forecast.users / attempts, 1)}
+    return replace(forecast, inputs=dict(forecast.inputs) | storm)
+
+
+def _storm(point: IntegrationPoint, limit: Limit, forecast: Forecast, attempts: float) -> Iterable[Finding]:
+    """A limit that holds the users while all is well, and not their retries while the system fails."""
+    target = point.scale.production_users
+    if attempts <= 1.0 or forecast.low is None or forecast.low < target or forecast.low / attempts >= target:
+        return
+    yield Finding(
+        "limits.retry_storm",
+        f"{point.id}: {limit.name} holds {target} users while all is well; while the system fails each call is tried "
+        f"{attempts:.2g} times, and then it holds about {forecast.low / attempts:,.0f}",
+        expected=f"at least {target} users, retries included", observed=round(forecast.low / attempts, 1),
+        evidence={"attempts_per_call": attempts},
+        business_effect="A hiccup of minutes uses up the limit and lasts for as long as the limit does.",
+    )  # fmt: skip
 
 
 def _rows(evidence: Evidence) -> float | None:
@@ -174,8 +223,7 @@ def _findings(point: IntegrationPoint, limit: Limit, forecast: Forecast, questio
         clock = f", with {target} users at {when} on an ordinary day" if when else ""
         yield Finding(
             "limits.below_target",
-            f"{point.id}: {limit.name}{where} is reached at about {forecast.users:.0f} users "
-            f"[{forecast.low:.0f}, {forecast.high:.0f}]{clock}; {target} are wanted",
+            f"{point.id}: {_reached(limit, forecast, question, where)}{clock}; {target:,} users are wanted",
             expected=f"at least {target} users", observed=round(forecast.users, 1),
             evidence={"limit": limit.name, "cap": limit.cap, "window": limit.window, "source": limit.source,
                       "model": forecast.model, "inputs": dict(forecast.inputs)},

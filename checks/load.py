@@ -24,14 +24,15 @@ from weighbridge.checks.base import (
 from weighbridge.checks.drive import EngineDrive, Pace
 from weighbridge.checks.explain import AccessPath, explain
 from weighbridge.checks.forecast.outlook import Setting, load_forecasts
+from weighbridge.checks.forecast.phrases import users_in_words
 from weighbridge.checks.forecast.plan import Crew, Guards, Level
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.remedies import latency_remedies
 from weighbridge.checks.forecast.transfer import capacity_transfer, limit_transfer
-from weighbridge.checks.forecast.userload import UserLoad, think_time, user_load
+from weighbridge.checks.forecast.userload import UserLoad, think_time, user_load, with_retries
 from weighbridge.checks.forecast.weigh import SURE, Policy, Weighed, measure, ranks_above
 from weighbridge.checks.forecast.windows import parse_window
-from weighbridge.checks.register import Entry, connections_per_user, rate_known, register, rows_ahead
+from weighbridge.checks.register import Entry, concurrency_known, connections_per_user, rate_known, register, rows_ahead
 from weighbridge.connectors.base import Loadable, ObjectRef, Operation, Sql
 from weighbridge.connectors.session import NO_RETRY
 from weighbridge.contracts.models import IntegrationPoint
@@ -109,7 +110,7 @@ class LoadCheck:
     def __call__(self, point: IntegrationPoint, evidence: Evidence, context: Context) -> Iterable[Result]:
         if context.engine is None:
             raise Inconclusive(f"{point.id}: no load engine is set up.", remedy="Run it by `weighbridge run`.")
-        user = user_load(evidence.demand, point.scale)
+        user = user_load(with_retries(evidence.demand, point.scale, context.previous), point.scale)
         if user is None:
             raise Inconclusive(
                 f"{point.id}: nobody measured or declared how often a user calls, so there is no forecast in users.",
@@ -184,6 +185,7 @@ class LoadCheck:
             capacity=capacity_transfer(permissions),
             limit=limit_transfer(permissions.environment, permissions),
             rate_known=known,
+            concurrency_known=concurrency_known(entries) or here.facet(Sql) is not None or not here.networked,
             growth=rows.growth,
             growth_reason=rows.reason,
             unproven_rows=rows.unproven,
@@ -305,7 +307,9 @@ def _pace(entries: Sequence[Entry], context: Context, policy: Policy) -> Pace:
         if cap > 0 and (tightest is None or cap / seconds < tightest[0]):
             tightest = (cap / seconds, cap, seconds)
     cap, seconds = (tightest[1], tightest[2]) if tightest else (None, 1.0)
-    return Pace(cap, seconds, patience_s=policy.seconds / 2)
+    since = time.monotonic() - seconds
+    spent = [attempt.at for attempt in list(context.session.meter.recent) if attempt.at > since] if tightest else []
+    return Pace(cap, seconds, patience_s=policy.seconds / 2, spent=spent)
 
 
 def _parameters(statement: str, key: tuple[Any, ...]) -> dict[str, Any]:
@@ -406,8 +410,8 @@ def _findings(
             where = "" if forecast.answers_target else f" (of {forecast.environment} only)"
             yield Finding(
                 "load.below_target",
-                f"{point.id}: {forecast.limit}{where} is reached at about {forecast.users:.0f} users "
-                f"[{forecast.low:.0f}, {forecast.high:.0f}]; {target} are wanted",
+                f"{point.id}: {forecast.limit}{where} is reached at {users_in_words(forecast)}; "
+                f"{target:,} users are wanted",
                 expected=f"at least {target} users", observed=forecast.users,
                 evidence={"limit": forecast.limit, "model": forecast.model, "inputs": dict(forecast.inputs),
                           "measured_to": forecast.measured_to},

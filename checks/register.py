@@ -5,6 +5,7 @@ Production's cap wins over staging's of the same name; a staging cap alone is ke
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,8 @@ from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.connectors.base import Limit
 
 __all__ = [
-    "Entry", "accounts", "background_known", "connections_per_user", "declared", "rate_known", "register", "rows_ahead",
+    "Entry", "accounts", "background_known", "concurrency_known",
+    "connections_per_user", "declared", "rate_known", "register", "rows_ahead",
 ]  # fmt: skip
 
 
@@ -109,6 +111,15 @@ def rate_known(entries: Sequence[Entry]) -> bool:
             continue
         if entry.limit.cap is not None and window.kind in ("rolling", "midnight", "bucket"):
             return True
+    return False
+
+
+def concurrency_known(entries: Sequence[Entry]) -> bool:
+    """Whether production's calls in progress are bounded by something known, or declared not to be bounded."""
+    for entry in entries:
+        with contextlib.suppress(ValueError):
+            if parse_window(entry.limit.window).kind == "concurrent" and entry.transfer.answers:
+                return entry.limit.cap is not None or bool(entry.limit.detail.get("unlimited"))
     return False
 
 

@@ -87,7 +87,9 @@ class Simulation:
             heapq.heappush(self.inside, done)
         return done, False
 
-    def run(self, users: int, think_s: float, seconds: float, calls: int, warm_s: float) -> tuple[list, Counter, int]:
+    def run(
+        self, users: int, think_s: float, seconds: float, calls: int, warm_s: float, back_off_s: float = BACK_OFF_S
+    ) -> tuple[list, Counter, int]:
         start = self.now
         thinks: list[float] = []
 
@@ -115,7 +117,7 @@ class Simulation:
                 failed.append(at)
             else:
                 good.append((done, done - at))
-            heapq.heapreplace(ready, done + (max(think(), BACK_OFF_S) if refused else think()))
+            heapq.heapreplace(ready, done + (max(think(), back_off_s) if refused else think()))
         self.now = max(end if sent < calls else last, last)
         warm = start + min(warm_s, (self.now - start) / 4)
         errors = Counter({"ThrottledError": n} if (n := sum(at >= warm for at in failed)) else {})
@@ -124,9 +126,13 @@ class Simulation:
     # --- Drive --------------------------------------------------------------------------------------------------
 
     def level(self, users: int, think_s: float, seconds: float, calls: int) -> Level:
+        return self._hold(users, think_s, seconds, calls, 0.5 if users > 1 else 0.0)
+
+    def _hold(
+        self, users: int, think_s: float, seconds: float, calls: int, warm: float, back_off_s: float = BACK_OFF_S
+    ) -> Level:
         start = self.now
-        warm = 0.5 if users > 1 else 0.0
-        good, errors, sent = self.run(users, think_s, seconds, calls, warm)
+        good, errors, sent = self.run(users, think_s, seconds, calls, warm, back_off_s)
         good.sort()
         warm = min(warm, (self.now - start) / 4)
         # calls are counted by when they were sent, so the time ends with the sending and not with the last answer
@@ -135,11 +141,11 @@ class Simulation:
         latencies = [latency for _, latency in good]
         return level_of(
             latencies, errors, users=users, think_s=think_s, seconds=span, sent=sent, audit=IDLE,
-            elapsed_s=self.now - start,
+            elapsed_s=self.now - start, starts=[done - latency - start for done, latency in good],
         )  # fmt: skip
 
-    def flat_out(self, users: int, seconds: float, calls: int) -> Level:
-        return self.level(users, 0.0, seconds, calls)
+    def flat_out(self, users: int, seconds: float, calls: int, *, back_off_s: float = BACK_OFF_S) -> Level:
+        return self._hold(users, 0.0, seconds, calls, 0.0, back_off_s)
 
     def burst(self, size: int) -> Burst:
         # a client's threads are released one after the other: 0.1 ms each, give or take

@@ -94,7 +94,12 @@ def judge(forecast: Row, target: int, wanted: float) -> tuple[str, str]:
         why = forecast.get("reason") or "this measurement cannot tell"
         more = f"; next: {forecast['next_probe']}" if forecast.get("next_probe") else ""
         return "UNKNOWN", f"{name}: {why}{bound}{more}"
-    span = f"{name} is reached at about {_users(forecast['users'])} [{low:.0f}, {high:.0f}]"
+    span = f"{name} is reached at about {_users(forecast['users'])} [{low:,.0f}, {high:,.0f}]"
+    if f"{low:.0f}" == f"{high:.0f}":
+        span = f"{name} is reached at {_users(forecast['users'])}"
+    if forecast.get("model") == "rows":
+        room, rows = (forecast["inputs"].get(key, 0) for key in ("cap", "rows"))
+        span = f"{name}: there is room for {room:,.0f} rows, and production will hold {rows:,.0f}"
     if not answers:
         if high < target and forecast.get("basis") == "measured":
             return "BREAKS", f"{span}, measured in {where}"

@@ -18,13 +18,15 @@ from weighbridge.checks.forecast.ranges import Range
 __all__ = [
     "Bucket",
     "Capacity",
+    "borne_at_once",
     "bucket_of",
     "capacity_of",
+    "ceiling_holds",
     "ceiling_of",
     "drain_rate",
-    "late_rate",
+    "let_in_late",
     "overlap",
-    "refill_rate",
+    "passing_rate",
 ]
 
 RISES = 1.15
@@ -300,61 +302,92 @@ def _short(bursts: Sequence[Burst]) -> bool:
     return all(max(s for s, _, _ in b.calls) < min(e for _, e in b.succeeded) for b in bursts)
 
 
-def refill_rate(bursts: Sequence[Burst]) -> float | None:
-    """Calls a second that passed between bursts which were both refused in part, where the later ones passed fewer.
-
-    A cap lets as many through every time; a bucket only what came in since the last burst emptied it.
-    """
-    ordered = sorted((b for b in bursts if b.refused and b.succeeded), key=lambda b: b.at)
-    if len(ordered) < 2 or max(len(b.succeeded) for b in ordered[1:]) > 0.8 * len(ordered[0].succeeded):
-        return None
-    seconds = ordered[-1].at - ordered[0].at
-    return sum(len(b.succeeded) for b in ordered[1:]) / seconds if seconds > 0 else None
+def borne_at_once(bursts: Sequence[Burst]) -> float:
+    """Calls in progress when others were refused, over the bursts; not those that were let in, for some had left."""
+    seen = sorted(o for b in bursts if b.refused and b.succeeded for o in overlap(b))
+    return float(max(1, median(seen))) if seen else 0.0
 
 
-def late_rate(bursts: Sequence[Burst], alone_s: float) -> float | None:
-    """Calls a second let through after others were refused and before any had ended; None where there are hardly any.
+def let_in_late(level: Level, alone_s: float) -> tuple[int, int] | None:
+    """(calls let in at once, calls let in after those and before any call had ended); None where nobody tells.
 
     A cap is full until somebody leaves, which is a service time after the first call; a bucket fills all the time.
     """
-    count, seconds, partly = 0, 0.0, 0
-    for burst in bursts:
-        if not burst.refused or not burst.succeeded:
-            continue
-        partly += 1
-        refused = sorted(start for start, _, _ in burst.refused)
-        # calls do not arrive in the order in which they left: only what left well after the first refusals counts
-        since = refused[len(refused) // 2]
-        free = min(start for start, _ in burst.succeeded) + 0.8 * alone_s
-        until = min(free, max(start for start, _, _ in burst.calls))
-        if until > since:
-            count += sum(1 for start, _ in burst.succeeded if since < start <= until)
-            seconds += until - since
-    return count / seconds if partly and count >= 2 * partly and count >= 4 and seconds > 0 else None
+    calls = sorted(zip(level.starts, level.latencies, strict=True)) if level.starts else []
+    if not calls or not level.failed:
+        return None
+    first = calls[0][0]
+    free = min(*(start + latency for start, latency in calls), first + 0.9 * alone_s)
+    # users who start together take a moment to be let in
+    settled = first + 0.35 * (free - first)
+    late = sum(1 for start, _ in calls if settled < start <= free)
+    return sum(1 for start, _ in calls if start <= settled), late
+
+
+def passing_rate(level: Level, alone_s: float) -> float:
+    """Calls a second let in, once what was saved up at the start is spent."""
+    since = min(1.2 * alone_s, level.seconds / 3)
+    span = level.seconds - since
+    passed = sum(1 for start in level.starts if start > since)
+    return passed / span if level.starts and span > 0 else level.throughput
+
+
+def in_progress(level: Level, alone_s: float) -> tuple[float, float] | None:
+    """(most calls in progress, calls in progress on average after the first service time), of those let in."""
+    calls = sorted(zip(level.starts, level.latencies, strict=True)) if level.starts else []
+    if not calls:
+        return None
+    steps = sorted([(at, 1) for at, _ in calls] + [(at + latency, -1) for at, latency in calls])
+    since, until = calls[0][0] + alone_s, calls[-1][0]
+    now = most = 0
+    area, before = 0.0, since
+    for at, step in steps:
+        if since < at <= until:
+            area, before = area + now * (at - before), at
+        now += step
+        most = max(most, now)
+    return float(most), area / (before - since) if before > since else float(most)
+
+
+def ceiling_holds(bursts: Sequence[Burst], flat: Sequence[Level], alone_s: float) -> bool:
+    """Whether a crowd of users without a pause was held to what a burst let through, all the time, as a cap does."""
+    refused, through = _refusing(flat), borne_at_once(bursts)
+    if not through or not refused or refused[0].users <= 0.9 * through:
+        return False
+    seen, entered = in_progress(refused[0], alone_s), let_in_late(refused[0], alone_s)
+    if seen is None or entered is None:
+        return False
+    most, usual = seen
+    # a call that is answered is in progress here for a network's breath longer than there
+    return most <= 1.25 * through + 2 and usual >= 0.75 * through - 1 and entered[1] <= max(2, 0.2 * through)
+
+
+def _refusing(flat: Sequence[Level]) -> list[Level]:
+    return [lv for lv in flat if lv.failed >= 3 and lv.error_share > 0.02]
 
 
 def bucket_of(bursts: Sequence[Burst], flat: Sequence[Level], alone_s: float) -> Bucket | None:
-    """A token bucket, when flat-out levels of fewer users than the burst let through are refused; None otherwise.
+    """A token bucket, when levels without a pause were refused otherwise than a cap refuses; None where there is none.
 
-    A cap never refuses fewer calls in progress than it allows; a bucket refuses whoever comes too often.
+    Its rate is None where it is a bucket and no level met its rate.
     """
     partly = [b for b in bursts if b.refused and b.succeeded]
-    size = max((len(b.succeeded) for b in partly), default=0)
-    through = median(len(b.succeeded) for b in partly) if partly else 0.0
-    refused = [lv for lv in flat if lv.failed >= 3 and lv.error_share > 0.02]
+    if not partly:
+        return None
+    size = max(len(b.succeeded) for b in partly)
+    through = borne_at_once(bursts)
+    refused = _refusing(flat)
     if not refused:
         # more in progress than a burst let through, and nobody refused: no cap, and its rate was not met
         most = max((lv.throughput * alone_s for lv in flat if lv.calls >= 20), default=0.0)
-        return Bucket(float(size), None) if through and most > 1.2 * through else None
+        return Bucket(float(size), None) if most > 1.2 * through else None
+    if ceiling_holds(bursts, flat, alone_s):
+        return None
     # the first of them also let through what was saved up; the last one only what came in
-    refusing = refused[-1]
-    # a level of a few service times is a few waves, whose rate is known the less
-    loose = 0.15 + 0.3 * alone_s / max(alone_s, refusing.seconds)
-    if refusing.users > 0.9 * through and abs(refusing.throughput * alone_s - through) < loose * through:
-        return None  # as many in progress as a burst let through, with more users than that: so does a cap
-    passed = refusing.calls - refusing.failed
-    rate = refusing.throughput
-    if passed < 20 or rate <= 0 or refusing.calls < 40:
+    last = refused[-1]
+    rate = passing_rate(last, alone_s)
+    passed = last.calls - last.failed
+    if passed < 20 or rate <= 0 or last.calls < 40 or len(refused) < 2:
         return Bucket(float(size), None)
     half = max(0.05, 1.5 / passed + 0.5 / passed**0.5)
     return Bucket(float(size), Range.around(rate, min(0.5, half)))

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from weighbridge.checks.base import Forecast
 from weighbridge.checks.forecast.burst import Capacity
-from weighbridge.checks.forecast.queueing import Station, crossing, users_at_blocking
+from weighbridge.checks.forecast.plan import Level
+from weighbridge.checks.forecast.queueing import Station, bucket_load, crossing, machine_repair, users_at_blocking
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import Transfer
 from weighbridge.checks.forecast.weigh import Weighed, level_broke, level_held
@@ -61,8 +62,13 @@ def load_forecasts(seen: Weighed, setting: Setting) -> Iterator[Forecast]:
         yield _ceiling(seen, setting, seen.ceiling)
     if seen.bucket is not None:
         yield _bucket(seen, setting)
-    elif not setting.rate_known:
-        yield _unseen_rate(seen, setting)
+    elif seen.ceiling is None and (level := seen.refused_in_ramp) is not None:
+        yield _refused_in_ramp(seen, setting, level)
+    else:
+        if not setting.rate_known:
+            yield _unseen_rate(seen, setting)
+        if not setting.concurrency_known and seen.ceiling is None and seen.opened is None:
+            yield from _unseen_cap(seen, setting)
 
 
 def proven_users(seen: Weighed, setting: Setting) -> float:
@@ -77,8 +83,11 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
             if level.think_s == seen.policy.ramp_think_s:
                 best = max(best, float(level.users))
             continue
-        # a compressed ramp: the same calls a second come from more users who pause longer
-        best = max(best, level.throughput / setting.per_user_s if setting.per_user_s > 0 else 0.0)
+        # a compressed ramp: the same calls a second come from more users who pause longer, but those come in crowds,
+        # and never more than the level's users were in progress at once
+        sent = level.throughput / setting.per_user_s if setting.per_user_s > 0 else 0.0
+        most = users_at_blocking(level.users, seen.alone_s, seen.policy.think_s, seen.policy.error_objective)
+        best = max(best, min(sent, most))
     return best
 
 
@@ -187,6 +196,8 @@ def _crossed_in_ramp(seen: Weighed) -> tuple[float, float] | None:
     """(last level that held, first that did not) when the ramp itself met the objective; None otherwise."""
     policy = seen.policy
     broke = next((lv for lv in seen.levels if level_broke(lv, policy)), None)
+    if broke is not None and broke is seen.refused_in_ramp:
+        return None  # a limiter's refusals are another ceiling
     if broke is None or policy.think_s > policy.ramp_think_s:
         if broke is not None and broke is seen.levels[0]:
             return 0.0, 1.0
@@ -307,6 +318,32 @@ def _ceiling(seen: Weighed, setting: Setting, cap: Range) -> Forecast:
     )  # fmt: skip
 
 
+def _refused_in_ramp(seen: Weighed, setting: Setting, level: Level) -> Forecast:
+    """The ramp met a limiter, and no burst told whether it counts calls in progress or calls a second: either."""
+    policy, per = seen.policy, setting.per_user_s
+    held = level.throughput * seen.alone_s
+    # as a cap, its refusals begin with the fluctuations; as a rate, when the calls a second exceed it
+    low = 0.9 * users_at_blocking(max(1, round(held)), seen.alone_s, policy.think_s, policy.error_objective)
+    high = 1.1 * level.throughput / per if per > 0 else float("inf")
+    if policy.think_s <= policy.ramp_think_s:
+        high = min(high, 1.1 * level.users)
+    low = min(low, 0.9 * high)
+    mid = (low * high) ** 0.5
+    return Forecast(
+        limit="refused_in_ramp", users=round(mid, 1), low=round(low, 1), high=round(high, 1), at_least=round(low, 1),
+        trust="measured", model="concurrency",
+        inputs={
+            "cap": round(held, 1), "load": round(mid * per * seen.alone_s, 4), "background": 0.0,
+            "calls_per_user_hour": setting.calls_per_user_hour, "peak_factor": setting.peak_factor,
+            "seconds": round(seen.alone_s, 5),
+        },
+        reason=f"{level.failed} of {level.calls} calls of {level.users} users were refused; without bursts nobody "
+        "tells a cap on calls in progress from a rate limit",
+        next_probe="permit bursts, or declare the limit under [[systems.NAME.limits]]",
+        **_common(seen, setting, setting.limit),
+    )  # fmt: skip
+
+
 def _bucket(seen: Weighed, setting: Setting) -> Forecast:
     bucket = seen.bucket
     if bucket is None or bucket.rate is None:
@@ -316,7 +353,8 @@ def _bucket(seen: Weighed, setting: Setting) -> Forecast:
             reason=f"a rate limit refused calls after about {bucket.size if bucket else 0:.0f}; its rate was not found",
             next_probe="ask the system's owner for the rate limit, and declare it",
         )  # fmt: skip
-    per = setting.per_user_s
+    # users come in crowds: a small bucket refuses some while on average fewer come than it lets through
+    per = setting.per_user_s / bucket_load(bucket.size, seen.policy.error_objective)
     low, high = bucket.rate.low / per, bucket.rate.high / per
     mid = bucket.rate.mid / per
     low, high = min(low, mid * 0.93), max(high, mid * 1.07)
@@ -324,7 +362,8 @@ def _bucket(seen: Weighed, setting: Setting) -> Forecast:
         limit="request_rate", users=round(mid, 1), low=round(low, 1), high=round(high, 1), at_least=round(low, 1),
         trust="interpolated", model="rate",
         inputs={
-            "cap": round(bucket.rate.mid, 2), "reserve": 0.0, "window_s": 1.0, "background_per_s": 0.0,
+            "cap": round(mid * setting.per_user_s, 2), "reserve": 0.0, "window_s": 1.0, "background_per_s": 0.0,
+            "refill": round(bucket.rate.mid, 2),
             "calls_per_user_hour": setting.calls_per_user_hour, "peak_factor": setting.peak_factor,
             "burst": round(bucket.size, 1),
         },
@@ -332,10 +371,39 @@ def _bucket(seen: Weighed, setting: Setting) -> Forecast:
     )  # fmt: skip
 
 
+def _unseen_cap(seen: Weighed, setting: Setting) -> Iterator[Forecast]:
+    """A cap on calls in progress just above the largest burst shows nothing; said only where users would meet it."""
+    largest = max((b.size for b in seen.bursts if not b.refused), default=0)
+    if not largest:
+        return
+    policy, seconds = seen.policy, seen.alone_s
+    if seen.capacity is not None and seen.capacity.saturated:
+        # who waits for a slot is in progress too
+        station = seen.capacity.stations[0]
+        waits = machine_repair(setting.target, station.slots, station.service_s, policy.think_s + station.delay_s)[1]
+        seconds = max(seconds, waits + station.delay_s)
+    think = max(policy.think_s, 1 / setting.per_user_s - seconds if setting.per_user_s > 0 else 0.0)
+    users = users_at_blocking(largest, seconds, think, policy.error_objective)
+    if users >= 2 * setting.target:
+        return
+    yield _refused(
+        "concurrent_calls", seen, setting, model="concurrency", transfer=setting.limit, inputs={"cap": largest},
+        at_least=round(0.95 * users, 1),
+        reason=f"{largest} calls at once were borne, {setting.target} users would have more in progress, and no cap on "
+        "calls in progress is known",
+        next_probe=f"bursts of {2 * largest}, or the cap declared (window = 'concurrent') in [[systems.NAME.limits]]",
+    )  # fmt: skip
+
+
 def _unseen_rate(seen: Weighed, setting: Setting) -> Forecast:
     """A limiter whose bucket is larger than every burst shows nothing: only what was sustained is proven."""
     proven = proven_users(seen, setting) * min(1.0, setting.capacity.factor.low)
     rate = max((lv.throughput for lv in seen.levels if level_broke(lv, seen.policy) is None), default=0.0)
+    # a limiter that saves up, or counts by the hour, lets a minute of this pass and not an hour of it: calls a second
+    # prove nothing, only as many users as there really were, or whose busiest hour's calls were really sent
+    there = max((lv.users for lv in seen.levels if level_held(lv, seen.policy)), default=0)
+    hour = seen.calls / (3600 * setting.per_user_s) if setting.per_user_s > 0 else 0.0
+    proven = min(proven, max(min(there, setting.target - 1), hour))
     return _refused(
         "request_rate", seen, setting, model="proven_rate", transfer=setting.limit,
         inputs={

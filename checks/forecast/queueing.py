@@ -11,7 +11,16 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Station", "crossing", "engset_blocking", "erlang_load", "machine_repair", "simulate", "users_at_blocking"]
+__all__ = [
+    "Station",
+    "bucket_load",
+    "crossing",
+    "engset_blocking",
+    "erlang_load",
+    "machine_repair",
+    "simulate",
+    "users_at_blocking",
+]
 
 MOST_USERS = 2_000
 """Above this the crossing is found with fewer users who call more often: the arrivals are as good as Poisson."""
@@ -178,6 +187,29 @@ def erlang_load(slots: float, share: float) -> float:
     low, high = 0.0, float(whole)
     while refused(high) < share:
         high *= 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if refused(middle) <= share else (low, middle)
+    return low
+
+
+def bucket_load(size: float, share: float) -> float:
+    """Calls sent over tokens filled in at which a bucket of `size` refuses `share` of the calls.
+
+    Diffusion of M/D/1/K: at equal rates 1 in 2 `size` is refused; a large bucket refuses only what exceeds its rate.
+    """
+    size = max(1.0, size - 1)
+
+    def refused(load: float) -> float:
+        over = (load - 1) / load
+        drift = 2 * over * size
+        if abs(drift) < 1e-6:
+            return 1 / (2 * size)
+        if drift < -500:
+            return 0.0
+        return over / (1 - math.exp(-drift))
+
+    low, high = 0.05, 1 / (1 - min(0.9, share)) + 0.01
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if refused(middle) <= share else (low, middle)

@@ -5,13 +5,15 @@ Every figure is at the wire: what one action costs in calls is already in it, re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from weighbridge.checks.base import Demand, Spread
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.contracts.scale import Scale
 
-__all__ = ["DECLARED_FACTOR", "UserLoad", "think_time", "user_load"]
+__all__ = ["DECLARED_FACTOR", "UserLoad", "outage_attempts", "think_time", "user_load", "with_retries"]
 
 DECLARED_FACTOR = 1.25
 """A declared number of calls is taken to be right within this factor; a measured one brings its own spread."""
@@ -41,6 +43,24 @@ def think_time(scale: Scale, seconds: float = 0.0) -> float | None:
     if scale.calls_per_user_hour is None:
         return None
     return max(0.0, 3600 / (scale.calls_per_user_hour * scale.peak_factor) - seconds)
+
+
+def outage_attempts(previous: Mapping[str, Any] | None) -> float:
+    """Attempts for each call while the system fails, as the check `resilience` last measured them; 1 where it has not.
+
+    `previous` is the point's record in the history.
+    """
+    seen = (previous or {}).get("amplification") or {}
+    return max(1.0, float(seen.get("outage") or 1.0))
+
+
+def with_retries(demand: Demand, scale: Scale, previous: Mapping[str, Any] | None) -> Demand:
+    """The demand with the retries of calls that fail: as many as are borne, each tried as often as was measured.
+
+    What the pilot's own traffic showed of retries stays where it is more.
+    """
+    usual = 1 + scale.error_objective * (outage_attempts(previous) - 1)
+    return replace(demand, retry_amplification=max(demand.retry_amplification, usual))
 
 
 def user_load(demand: Demand, scale: Scale, *, sharing: float = 1.0) -> UserLoad | None:

@@ -13,11 +13,12 @@ from statistics import median
 from weighbridge.checks.forecast.burst import (
     Bucket,
     Capacity,
+    borne_at_once,
     bucket_of,
     capacity_of,
+    ceiling_holds,
     ceiling_of,
-    late_rate,
-    refill_rate,
+    passing_rate,
 )
 from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
@@ -43,6 +44,7 @@ LEAST_SLOWER = 0.05
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
 OPENING_REFUSED = frozenset({"open:ThrottledError", "open:UnreachableError", "open:QuotaExhausted"})
+LIMITERS = frozenset({"ThrottledError", "QuotaExhausted"})
 LEAST_LEVEL_S = 0.8
 """A level shorter than this sees hardly a call a user."""
 FOR_RATE = 450
@@ -116,6 +118,15 @@ class Weighed:
         return self.levels[0].mean_s if self.levels else float("nan")
 
     @property
+    def refused_in_ramp(self) -> Level | None:
+        """The level at which a limiter's refusals, and nothing else, ended the ramp; None where they did not."""
+        last = self.levels[-1] if self.levels else None
+        if last is None or last.users < 2 or level_broke(last, self.policy) is None:
+            return None
+        good = last.calls > last.failed and last.p95_s <= self.policy.objective_s
+        return last if good and last.failed >= 3 and set(last.errors) <= LIMITERS else None
+
+    @property
     def distorted(self) -> str | None:
         """Why the ramp's latencies are void: the client itself was in the way."""
         return next((r for lv in self.levels if (r := lv.audit.distorted(self.policy.objective_s))), None)
@@ -154,7 +165,8 @@ def measure(drive: Drive, policy: Policy) -> Weighed:
         seen.stopped = "no user is permitted"
         return seen
     _ramp(drive, policy, seen)
-    if seen.stopped is None and policy.max_burst >= 8 and seen.levels:
+    # a system that refuses politely protects itself: that is no distress, and a burst tells what it was that refused
+    if (seen.stopped is None or seen.refused_in_ramp is not None) and policy.max_burst >= 8 and seen.levels:
         try:
             _bursts(drive, policy, seen)
         except Exhausted as why:
@@ -295,34 +307,37 @@ def _recovered(drive: Drive, seen: Weighed) -> bool:
 
 
 def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
-    """Tell a cap from a token bucket: fewer users than the burst let through, without a pause, more each time.
+    """Tell a cap from a token bucket: users without a pause, first fewer than a burst let through, then more.
 
-    The bursts have emptied the bucket; a level that calls more often than it fills is refused, and what passes is its
-    rate. A cap lets all of them through.
+    A cap lets fewer than itself through without a refusal, and with more of them holds as many in progress as before,
+    letting nobody in until somebody leaves. A bucket refuses whoever calls more often than it fills, however few they
+    are, and lets calls in all the time.
     """
-    through = median(len(b.succeeded) for b in seen.bursts if b.refused)
+    through = borne_at_once(seen.bursts)
+    alone = seen.alone_s
+    back_off = max(0.02, alone / 5)
     most = max(1, int(0.9 * through))
-    late = late_rate(seen.bursts, seen.alone_s) or refill_rate(seen.bursts)
-    if late is not None:
-        # calls were let through that a cap would have refused: more users than that, to meet the rate
-        most = max(most, round(2 * late * seen.alone_s) + 2)
-    users = max(1, min(most, round(100 * seen.alone_s)))
+    users = max(1, min(most, round(100 * alone)))
+    crowded = False
     while left > FOR_RATE + 60:
-        level = drive.flat_out(users, max(0.8, 4 * seen.alone_s), min(left - FOR_RATE, 300))
+        seconds = max(0.8, 4 * alone)
+        level = drive.flat_out(users, seconds, min(left - FOR_RATE, 300), back_off_s=back_off)
         seen.flat.append(level)
         left -= level.sent
         if level.failed >= 3 and level.error_share > 0.02:
-            # once more, now that what was saved up is spent, with hardly more calls than can pass
-            just = max(2, min(users, round(1.6 * level.throughput * seen.alone_s) + 1))
-            seen.flat.append(drive.flat_out(just, max(0.9, 5 * seen.alone_s), max(1, min(left, FOR_RATE + 200))))
-            return
-        if users >= most:
             break
-        users = min(most, users * 2)
-    if left > 120 and seen.flat:
-        # more than a burst let through: a cap holds as many in progress as before, a bucket lets through what came in
-        crowd = math.ceil(1.6 * through) + 1
-        seen.flat.append(drive.flat_out(crowd, max(0.9, 5 * seen.alone_s), min(left, FOR_RATE + 200)))
+        if users < most:
+            users = min(most, users * 2)
+        else:
+            # more than a burst let through: a bucket may let them pass for as long as it fills fast enough
+            users, crowded = math.ceil(1.6 * (users if crowded else through)) + 1, True
+    if not seen.flat or seen.flat[-1].failed < 3 or ceiling_holds(seen.bursts, seen.flat, alone):
+        return
+    # a bucket: once more, now that what was saved up is spent, with hardly more calls than can pass
+    rate = passing_rate(seen.flat[-1], alone)
+    just = max(2, min(2 * users, round(1.6 * rate * alone) + 1))
+    seconds = max(0.9, 5 * alone)
+    seen.flat.append(drive.flat_out(just, seconds, max(1, min(left, FOR_RATE + 200)), back_off_s=back_off))
 
 
 def analyse(seen: Weighed) -> None:

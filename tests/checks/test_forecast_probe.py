@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evaluate.simulate import Simulation, System, truth
@@ -89,6 +91,89 @@ def test_a_cap_that_refuses_is_a_ceiling_and_a_bucket_is_a_rate():
     assert bucket[0].ceiling is None
     assert bucket[0].bucket.rate.low <= 200 <= bucket[0].bucket.rate.high
     assert bucket[1]["request_rate"].users == pytest.approx(200 * (THINK + 0.04), rel=0.1)
+
+
+@pytest.mark.parametrize(("rate", "size", "service"), [(56, 36, 0.32), (49, 24, 0.37), (52, 15, 0.49), (33, 25, 0.27)])
+def test_a_bucket_that_fills_as_fast_as_a_cap_would_free_itself_is_no_cap(rate, size, service):
+    system = System(2_000, service, rate=rate, bucket=size)
+    seen, forecasts = weigh(
+        system, think_s=1.2, objective_s=1.5, to=setting(calls_per_user_hour=3600 / (1.2 + service))
+    )
+    assert seen.ceiling is None
+    assert "request_rate" in forecasts
+    real = truth(system, 1.2, 1.5, 0.01)
+    assert forecasts["request_rate"].low <= real <= forecasts["request_rate"].high
+
+
+@pytest.mark.parametrize(("cap", "service"), [(20, 0.38), (25, 0.28), (25, 0.46), (6, 0.31), (40, 0.05)])
+def test_a_cap_is_no_bucket_however_its_waves_fall(cap, service):
+    system = System(2_000, service, cap=cap)
+    seen, forecasts = weigh(
+        system, think_s=1.0, objective_s=1.5, to=setting(calls_per_user_hour=3600 / (1.0 + service))
+    )
+    assert seen.bucket is None
+    assert seen.ceiling.mid == pytest.approx(cap, abs=1.5)
+    real = truth(system, 1.0, 1.5, 0.01)
+    assert forecasts["concurrent_calls_seen"].low <= real <= forecasts["concurrent_calls_seen"].high
+
+
+def test_a_limiter_met_by_the_ramp_is_told_by_a_burst_and_without_one_both_are_allowed_for():
+    system = System(2_000, 0.29, cap=7)
+    to = setting(calls_per_user_hour=3600 / 1.77)
+    asked = {"think_s": 1.48, "objective_s": 1.0, "to": to, "seconds": 30.0}
+    seen, forecasts = weigh(system, **asked)
+    real = truth(system, 1.48, 1.0, 0.01)
+    assert seen.refused_in_ramp is not None
+    assert forecasts["concurrent_calls_seen"].low <= real <= forecasts["concurrent_calls_seen"].high
+    alone = weigh(system, **asked, max_burst=0)[1]["refused_in_ramp"]
+    assert alone.low <= real <= alone.high
+    assert "permit bursts" in alone.next_probe
+
+
+def test_a_minute_of_calls_proves_no_hour_of_them():
+    # 1,900 calls pass in a minute, and an hour of 500 users needs 18,000: a limit of 5,000 an hour shows itself later
+    system = System(2_000, 0.03, rate=5_000 / 3600, bucket=5_000)
+    hidden = setting(rate_known=False, calls_per_user_hour=36, target=500)
+    asked = {"think_s": 100.0, "objective_s": 1.0, "needed_per_s": 6.0, "to": hidden}
+    forecasts = weigh(system, **asked)[1]
+    assert forecasts["request_rate"].at_least < 139
+    assert decide(list(forecasts.values()), 500, 1.2) != "READY"
+    # a target whose busiest hour the probe has really sent is proven
+    few = setting(rate_known=False, calls_per_user_hour=36, target=8)
+    assert weigh(system, **asked | {"to": few})[1]["request_rate"].at_least > 8 * 1.2
+
+
+def test_a_cap_above_the_largest_burst_is_never_a_yes():
+    # 128 calls at once pass; 400 users have some 160 in progress, and 140 are allowed
+    system = System(2_000, 1.0, cap=140)
+    calm = setting(calls_per_user_hour=3600 / 2.5, target=400)
+    asked = {"think_s": 1.5, "objective_s": 5.0}
+    seen, forecasts = weigh(system, **asked, to=calm)
+    assert seen.ceiling is None
+    assert forecasts["concurrent_calls"].at_least <= truth(system, 1.5, 5.0, 0.01)
+    assert decide(list(forecasts.values()), 400, 1.2) == "UNKNOWN"
+    declared = weigh(system, **asked, to=replace(calm, concurrency_known=True))[1]
+    assert "concurrent_calls" not in declared  # the register answers for it
+    # where the target's calls in progress stay far below what was borne, nothing is asked
+    assert "concurrent_calls" not in weigh(system, **asked, to=replace(calm, target=60))[1]
+
+
+@pytest.mark.parametrize(
+    ("staging", "production"),
+    [(System(40, 0.04), System(12, 0.04)), (System(16, 0.04), System(4, 0.04)), (System(1, 0.002), System(1, 0.005))],
+    ids=["larger pool in staging", "fewer workers in production", "faster lock in staging"],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stronger_staging_never_makes_production_ready(staging, production, seed):
+    real = truth(production, THINK, OBJECTIVE, 0.01)
+    to = setting(allowed("staging"), target=round(1.1 * real))
+    forecasts = weigh(staging, seed=seed, to=to)[1]
+    assert decide(list(forecasts.values()), to.target, 1.2) != "READY"
+    # nor does a signed factor that is honest
+    factor = production.slots / production.service_s / (staging.slots / staging.service_s)
+    signed = allowed("staging", capacity_factor=(0.8 * factor, 1.25 * factor), transfer_note="ops, 2026-11-02")
+    carried = weigh(staging, seed=seed, to=setting(signed, target=to.target))[1]
+    assert decide(list(carried.values()), to.target, 1.2) != "READY"
 
 
 def test_a_hidden_bucket_is_never_a_yes():

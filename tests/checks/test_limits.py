@@ -6,6 +6,7 @@ import pytest
 from load_kit import NOW, context, evidence, open_tiny, permissions, point
 
 from weighbridge.checks.base import Finding, Forecast, Measurement
+from weighbridge.checks.forecast.phrases import users_in_words
 from weighbridge.checks.limits import LimitsCheck
 from weighbridge.connectors.base import Limit
 from weighbridge.contracts.scale import Scale
@@ -107,7 +108,43 @@ def test_rows_of_a_platform(server):
     rows = quota(1_048_576.0, name="rows", unit="rows", window=None, scope="file")
     forecasts, findings, _ = ask(server, rows, expected_rows=2_000_000)
     assert forecasts["rows"].users == pytest.approx(262, abs=1)
-    assert "limits.below_target" in findings
+    said = findings["limits.below_target"].message
+    assert "room for 1,048,576 rows, and production will hold 2,000,000" in said
+    assert "reached at" not in said
+
+
+def test_one_writer_is_said_as_one_writer(server):
+    writers = quota(1.0, name="writers", unit="calls", window="concurrent", scope="file", detail={"held_s": 4.0})
+    scale = {"mix": {"lookup": 0.5, "write": 0.5}, "calls_per_user_hour": 600}
+    said = ask(server, writers, scale=scale)[1]["limits.below_target"].message
+    assert "only 1 can write at the same time" in said
+    assert "[" not in said
+
+
+def test_users_are_counted_in_words():
+    def forecast(low, mid, high):
+        return Forecast(
+            limit="x", users=mid, low=low, high=high, at_least=low, basis="reported", measured_to=None,
+            trust="measured", environment="sandbox", model="quota", inputs={},
+        )  # fmt: skip
+
+    assert users_in_words(forecast(1.0, 1.0, 1.0)) == "1 user"
+    assert users_in_words(forecast(164.6, 180.2, 1_195.0)) == "about 180 users (between 165 and 1,195)"
+
+
+def test_the_retries_that_resilience_measured_cost_calls(server):
+    calm, _, _ = ask(server, quota(400_000.0))
+    storm = {"amplification": {"outage": 4.0, "worst": 5.0}}
+    forecasts, findings, _ = ask(server, quota(400_000.0), previous=storm)
+    # 1 % of the calls may fail, and each of those is tried four times
+    assert forecasts["daily_calls"].users == pytest.approx(calm["daily_calls"].users / 1.03, rel=0.001)
+    assert forecasts["daily_calls"].inputs["outage_users"] == pytest.approx(calm["daily_calls"].users / 4.12, rel=0.001)
+    assert "limits.retry_storm" in findings
+    assert "tried 4 times" in findings["limits.retry_storm"].message
+    assert "limits.retry_storm" not in ask(server, quota(400_000.0), previous={"amplification": {"outage": 1.1}})[1]
+    assert "limits.retry_storm" not in ask(server, quota(150_000.0), previous=storm)[1], (
+        "it breaks without them already"
+    )
 
 
 def test_no_demand_no_forecast_in_users(server):

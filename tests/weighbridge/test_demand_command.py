@@ -186,3 +186,59 @@ def test_limits_of_a_system_that_cannot_be_asked(project):
     result = run(limits, "--config", project(1), "--env", "sandbox", "files")
     assert result.return_value == 3
     assert "could not be asked" in result.output
+
+
+@pytest.mark.slow
+def test_a_real_postgres_counts_the_statements_of_the_pilot(tmp_path):
+    """pg_stat_statements before and after: calls, rows and the N+1, of the pilot's own database only."""
+    from weighbridge.sandbox.postgres import PostgresSandbox, available
+
+    if missing := available():
+        pytest.skip(f"needs system package: {missing}")
+    settings = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track": "all"}
+    with PostgresSandbox(tmp_path / "pg", settings=settings) as server:
+        with server.connect() as admin:
+            admin.execute("CREATE EXTENSION pg_stat_statements")
+            admin.execute("CREATE TABLE orders (id integer PRIMARY KEY, customer integer)")
+            admin.execute("INSERT INTO orders SELECT i, i FROM generate_series(1, 100) i")
+            admin.execute("CREATE DATABASE other")
+        pilot = tmp_path / "pilot.py"
+        pilot.write_text(
+            "import sys, psycopg\n"
+            "with psycopg.connect(sys.argv[1], autocommit=True) as mine, psycopg.connect(sys.argv[2]) as other:\n"
+            "    for _ in range(50):\n"
+            "        other.execute('SELECT 1 AS elsewhere')\n"
+            "    ids = mine.execute('SELECT id FROM orders LIMIT 30').fetchall()\n"
+            "    for (i,) in ids:\n"
+            "        mine.execute('SELECT customer FROM orders WHERE id = %s', (i,)).fetchone()\n"
+        )
+        path = tmp_path / "weighbridge.toml"
+        path.write_text(
+            "[scale]\ncalls_per_user_hour = 12\n[systems.shop]\nconnector = 'sql'\n[systems.shop.sandbox]\n"
+            f"url = '{server.url()}'\n"
+        )
+        plain = [server.url(name).replace("postgresql+psycopg://", "postgresql://") for name in ("postgres", "other")]
+        result = run(
+            demand, "shop", "--config", path, "--env", "sandbox", "--statements", "--actions", 1, "--",
+            sys.executable, pilot, *plain,
+        )  # fmt: skip
+    assert result.exception is None
+    assert "N+1" in result.output
+    assert "WHERE id = $1" in result.output
+    found = kept(tmp_path / ".weighbridge", "shop")
+    assert found["calls_per_action"]["mean"] == 31
+    assert found["rows"] == 60
+
+
+@pytest.mark.slow
+def test_without_the_extension_it_says_who_turns_it_on(tmp_path):
+    from weighbridge.sandbox.postgres import PostgresSandbox, available
+
+    if missing := available():
+        pytest.skip(f"needs system package: {missing}")
+    with PostgresSandbox(tmp_path / "pg") as server:
+        path = tmp_path / "weighbridge.toml"
+        path.write_text(f"[systems.shop]\nconnector = 'sql'\n[systems.shop.sandbox]\nurl = '{server.url()}'\n")
+        result = run(demand, "shop", "--config", path, "--env", "sandbox", "--statements", "--", sys.executable, "-V")
+    assert isinstance(result.exception, UsageProblem)
+    assert "CREATE EXTENSION pg_stat_statements" in str(result.exception)

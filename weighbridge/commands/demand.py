@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+# one server counts for all its databases: those of others are not the pilot's
+STATEMENTS = """
+SELECT query, sum(calls), sum(rows) FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY query
+"""
 ENVIRONMENTS = ("sandbox", "staging", "production")
 
 
@@ -138,7 +143,7 @@ def _statements(project: Project, system: str, environment: str, program: tuple[
 
         def look() -> dict[str, tuple[int, int]]:
             try:
-                rows = sql.execute("SELECT query, sum(calls), sum(rows) FROM pg_stat_statements GROUP BY query")
+                rows = sql.execute(STATEMENTS)
             except ConnectorError as error:
                 raise UsageProblem(
                     f"{system}: pg_stat_statements cannot be read ({error.message}). An administrator turns it on with "
