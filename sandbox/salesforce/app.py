@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 from weighbridge.sandbox.limits import Gate, Refused, ServerLimits
 from weighbridge.sandbox.salesforce.login import Login
+from weighbridge.sandbox.salesforce.metadata import MetadataApi
 from weighbridge.sandbox.salesforce.model import ApiError, Field
 from weighbridge.sandbox.salesforce.org import User
 from weighbridge.sandbox.salesforce.rest import Call, Reply, Rest
@@ -46,6 +47,7 @@ class App:
         self.rest.page_rows = int(config.get("page_rows", 2000))
         self.rest.bulk.latency_s = float(config.get("bulk_latency_s", 0))
         self.login = Login(self.org)
+        self.metadata = MetadataApi(self.org)
         self.login.mfa_for_soap = bool(config.get("mfa_for_soap"))
         self.long_running = int(config.get("long_running", 25))
         self.long_s = float(config.get("long_s", 20))
@@ -87,6 +89,9 @@ class App:
                 200, raw=b"<html><title>Login | Practice</title><form><input type=password></form></html>", media=HTML
             )
         if path[1] == "Soap":
+            if len(path) > 2 and path[2] == "m":
+                status, answer = self.metadata.handle(body)
+                return Reply(status, raw=answer, media="text/xml; charset=UTF-8")
             if len(path) > 2 and path[2] in ("u", "c"):
                 status, text = self.login.soap(body, base)
                 return Reply(status, raw=text.encode(), media="text/xml; charset=UTF-8")

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import jwt
@@ -20,6 +22,7 @@ from simple_salesforce import Salesforce, SalesforceLogin
 from simple_salesforce.exceptions import (
     SalesforceAuthenticationFailed,
     SalesforceExpiredSession,
+    SalesforceGeneralError,
     SalesforceMalformedRequest,
     SalesforceMoreThanOneRecord,
     SalesforceRefusedRequest,
@@ -293,6 +296,11 @@ def test_bulk_two(sf: Salesforce, tmp_path) -> None:
     good = list(csv.DictReader(io.StringIO(sf.bulk2.Contact.get_successful_records(job["job_id"]))))
     assert [g["sf__Created"] for g in good] == ["true"] * 4
     assert sf.bulk2.Contact.get_unprocessed_records(job["job_id"]).strip()
+    everything = sf.bulk2.Contact.get_all_ingest_records(job["job_id"])
+    assert [len(everything[f"{kind}Records"]) for kind in ("successful", "failed", "unprocessed")] == [4, 1, 0]
+    kept = tmp_path / "failed.csv"
+    sf.bulk2.Contact.get_failed_records(job["job_id"], file=str(kept))
+    assert "TWO-x" in kept.read_text()
     upserted = sf.bulk2.Contact.upsert(wait=0.01, records=records, external_id_field="External_Key__c")[0]
     assert upserted["numberRecordsFailed"] == 0
     ids = [{"Id": g["sf__Id"]} for g in good]
@@ -310,6 +318,79 @@ def test_bulk_two(sf: Salesforce, tmp_path) -> None:
     assert sf.bulk2.Contact.hard_delete(wait=0.01, records=ids[2:])[0]["numberRecordsFailed"] == 0
     left = "".join(sf.bulk2.Contact.query_all("SELECT Id FROM Contact WHERE FirstName = 'Zwei'", wait=0.01))
     assert len(list(csv.DictReader(io.StringIO(left)))) == 2
+
+
+def test_bulk_two_jobs_one_by_one(sf: Salesforce) -> None:
+    from simple_salesforce.bulk2 import Operation
+
+    client = sf.bulk2.Contact._client
+    job = client.create_job(Operation.query, query="SELECT Id FROM Contact LIMIT 1")["id"]
+    client.wait_for_job(job, True, 0.01)
+    with pytest.raises(requests.exceptions.JSONDecodeError):
+        client.delete_job(job, True)  # the API answers 204 without a body, which the library tries to read
+    with pytest.raises(SalesforceResourceNotFound):
+        client.get_job(job, True)
+    upload = client.create_job(Operation.insert)["id"]
+    assert client.abort_job(upload, False)["state"] == "Aborted"
+
+
+def test_metadata(sf: Salesforce, server: Server, tmp_path: Path) -> None:
+    api = sf.mdapi
+    api._client.transport.session.mount("https://", ToLoopback(server))  # its SOAP client has a session of its own
+    api._client.transport.session.trust_env = False
+    assert "CustomObject" in {o.xmlName for o in api.describe_metadata().metadataObjects}
+    queries = [api._client.get_type("ns0:ListMetadataQuery")(type="CustomField")]
+    assert "Account.ERP_Number__c" in {p.fullName for p in api.list_metadata(queries)}
+    field = api.CustomField(fullName="Account.Region__c", label="Region", type="Text", length=40)
+    api.CustomField.create([field])
+    assert {f["name"]: f["length"] for f in sf.Account.describe()["fields"]}["Region__c"] == 40
+    assert sf.query("SELECT Region__c FROM Account LIMIT 1")["records"][0]["Region__c"] is None
+    with pytest.raises(Exception, match="DUPLICATE_DEVELOPER_NAME"):
+        api.CustomField.create([field])
+    api.CustomField.update([api.CustomField(fullName="Account.Region__c", label="Region", type="Text", length=60)])
+    assert api.CustomField.read(["Account.Region__c"]).length == 60
+    assert len(api.CustomObject.read(["Account", "Contact"])) == 2
+    assert api.CustomObject.describe().apiCreatable is True
+    about = {"url": "https://erp.example.com", "isActive": True, "disableProtocolSecurity": False}
+    site = api.RemoteSiteSetting(fullName="Erp", **about)
+    api.RemoteSiteSetting.upsert([site])
+    api.RemoteSiteSetting.rename("Erp", "Erp2")
+    assert api.RemoteSiteSetting.read(["Erp2"]).url == "https://erp.example.com"
+    api.RemoteSiteSetting.delete(["Erp2"])
+    with pytest.raises(Exception, match="INVALID_CROSS_REFERENCE_KEY"):
+        api.RemoteSiteSetting.delete(["Erp2"])
+    api.CustomField.delete(["Account.Region__c"])
+    with pytest.raises(SalesforceMalformedRequest, match="INVALID_FIELD"):
+        sf.query("SELECT Region__c FROM Account LIMIT 1")
+
+
+def test_deploy_and_retrieve(sf: Salesforce, server: Server, tmp_path: Path) -> None:
+    package = """<?xml version="1.0"?><Package xmlns="http://soap.sforce.com/2006/04/metadata"><types>
+        <members>Echo</members><name>ApexClass</name></types><version>59.0</version></Package>"""
+    path = tmp_path / "package.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("package.xml", package)
+        archive.writestr("classes/Echo.cls", "public class Echo {}")
+    started = sf.deploy(str(path), sandbox=True)
+    assert started["state"] == "Queued"
+    status = sf.checkDeployStatus(started["asyncId"])
+    assert (status["state"], status["deployment_detail"]["deployed_count"]) == ("Succeeded", "1")
+    sf.mdapi.download_unit_test_logs(started["asyncId"])
+    number, _ = sf.mdapi.retrieve("1", unpackaged={"ApexClass": ["Echo", "Nope"], "CustomObject": ["Account"]})
+    assert sf.mdapi.check_retrieve_status(number)[0] == "Succeeded"
+    state, _, _, packed = sf.mdapi.retrieve_zip(number)
+    assert state == "Succeeded"
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.read("classes/Echo.cls") == b"public class Echo {}"
+        assert b"ERP_Number__c" in archive.read("objects/Account.object")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("package.xml", package)
+    failed = sf.checkDeployStatus(sf.deploy(str(path), sandbox=False, checkOnly=True)["asyncId"])
+    assert failed["state"] == "Failed"
+    assert failed["deployment_detail"]["errors"][0]["file"] == "classes/Echo.cls"
+    server.control("act", {"action": "expire_sessions"})
+    with pytest.raises(SalesforceGeneralError, match="INVALID_SESSION_ID"):
+        sf.mdapi.deploy(str(path), sandbox=True)
 
 
 def test_sessions_expire_and_quota_ends(http: requests.Session, server: Server, sf: Salesforce) -> None:
