@@ -113,9 +113,9 @@ class LocustEngine:
                 process.wait(5)
 
     def run(self, plan: LoadPlan) -> Run:
-        """Run one level on the workers, or one burst from here."""
-        plan.crew.grow(plan.users if plan.burst else 1)
-        if plan.burst:
+        """Run one level on the workers, or from here what needs one clock from its first moment on."""
+        plan.crew.grow(plan.users if plan.from_here else 1)
+        if plan.from_here:
             return self._local.run(plan)
         self._start()
         first = plan.crew.connector(0)

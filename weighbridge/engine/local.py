@@ -56,7 +56,7 @@ class LocalEngine:
         if plan.burst:
             return id(plan.crew) in self._crowded
         seen = self._seen.get(id(plan.crew))
-        if seen is None:
-            return False
+        if seen is None or plan.guards.error_share >= 1.0:
+            return False  # what is held through every error is asked what is refused, not how long it takes
         overhead, latency = seen
         return overhead * plan.users / max(1e-6, plan.think_s + latency) > BUSY
