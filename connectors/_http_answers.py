@@ -27,7 +27,17 @@ from weighbridge.connectors.errors import (
     UnreachableError,
 )
 
-__all__ = ["Answer", "Received", "answer_of", "loads", "parse_retry_after", "place", "require_json", "status_error"]
+__all__ = [
+    "Answer",
+    "Received",
+    "answer_of",
+    "charset_of",
+    "loads",
+    "parse_retry_after",
+    "place",
+    "require_json",
+    "status_error",
+]
 
 LONGEST_WAIT = 86_400.0
 """Seconds; a Retry-After beyond a day is taken as a day, which no deadline allows: the call fails at once."""
@@ -65,7 +75,7 @@ class Answer:
         if self.parsed is not None or not self.body:
             return self.parsed
         try:
-            return loads(self.body, None)
+            return loads(self.body, None, charset_of(self.headers))
         except Garbled as error:
             raise ProtocolError(f"{place(self.url)}: {error.message}", remedy=error.remedy) from None
 
@@ -132,13 +142,32 @@ def _decoder(parse_float: Callable[[str], Any] | None) -> JSONDecoder:
     return JSONDecoder(parse_float=parse_float, parse_constant=_refuse_constant)
 
 
-def loads(body: bytes, parse_float: Callable[[str], Any] | None) -> Any:
+def _decoded(body: bytes, charset: str) -> str:
+    """JSON is UTF-8; what is none is read as its sender declared it, or by its byte order mark."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        declared = charset or ("utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
+        if not declared:
+            raise
+        try:
+            return body.decode(declared)
+        except LookupError:
+            raise ValueError(f"its charset {charset[:30]!r} is not known") from None
+
+
+def charset_of(headers: Mapping[str, str]) -> str:
+    found = re.search(r"(?i)charset\s*=\s*[\"']?([\w.:-]+)", headers.get("Content-Type", ""))
+    return found[1] if found else ""
+
+
+def loads(body: bytes, parse_float: Callable[[str], Any] | None, charset: str = "") -> Any:
     if len(body) > WORTH_COUNTING and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise ProtocolError(
             f"the answer holds more than {MOST_CONTAINERS:,} arrays and objects.", remedy="Ask for smaller pages."
         )
     try:
-        return _decoder(parse_float).decode(body.decode("utf-8-sig"))
+        return _decoder(parse_float).decode(_decoded(body, charset))
     except RecursionError:
         raise ProtocolError(
             "the answer's JSON is nested deeper than any interface promises.",

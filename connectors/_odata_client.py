@@ -10,7 +10,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from weighbridge.connectors._csdl import CsdlEntitySet, Metadata, parse_metadata
 from weighbridge.connectors._odata_presets import Preset
-from weighbridge.connectors._odata_protocol import V2, V4, CsrfRequired, Protocol, Rates, classify
+from weighbridge.connectors._odata_protocol import V2, V4, CsrfRequired, NotAcceptable, Protocol, Rates, classify
 from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors._web_auth import Login, LoginOptions
 from weighbridge.connectors.errors import ConnectorError, MissingObjectError, ProtocolError, RejectedError
@@ -20,6 +20,7 @@ from weighbridge.connectors.session import Session
 __all__ = ["ODataClient", "Target", "query_text"]
 
 Query = Mapping[str, str | None]
+PLAIN = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class _Shared:
     """Objects whose keys the service would not compare."""
     no_count: set[str] = field(default_factory=set)
     """Services without /$count."""
+    plain: bool = False
+    """The service takes plain application/json only."""
 
 
 class ODataClient:
@@ -178,7 +181,14 @@ class ODataClient:
         headers = {**target.protocol.headers, **self.shared.preset.headers}
         if prefer:
             headers["Prefer"] = prefer
-        return self.request("GET", address, headers=headers, operation=operation, accept=target.protocol.accept)
+        accept = PLAIN if self.shared.plain else target.protocol.accept
+        try:
+            return self.request("GET", address, headers=headers, operation=operation, accept=accept)
+        except NotAcceptable:
+            if accept == PLAIN:
+                raise
+            self.shared.plain = True  # numbers then come as the service likes; they are read digit by digit anyway
+            return self.request("GET", address, headers=headers, operation=operation, accept=PLAIN)
 
     def send(
         self, target: Target, method: str, url: str, *, body: Any = None, etag: str | None = None, operation: str

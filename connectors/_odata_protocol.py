@@ -21,7 +21,11 @@ from weighbridge.connectors.errors import (
 )
 from weighbridge.connectors.http import Answer
 
-__all__ = ["V2", "V4", "CsrfRequired", "Protocol", "Rates", "classify", "error_text"]
+__all__ = ["V2", "V4", "CsrfRequired", "NotAcceptable", "Protocol", "Rates", "classify", "error_text"]
+
+
+class NotAcceptable(ProtocolError):
+    """The service does not know the media type's parameters."""
 
 
 class CsrfRequired(AccessError):
@@ -47,19 +51,35 @@ class Protocol:
         envelope = body.get("d") if self.version == 2 and isinstance(body, dict) else body
         if self.version == 2 and isinstance(envelope, list):  # protocol version 1
             envelope = {"results": envelope}
+        if self.version == 2 and envelope is None and isinstance(body.get("value"), list):  # V3's light form
+            envelope = {
+                "results": body["value"],
+                "__next": body.get("odata.nextLink"),
+                "__count": body.get("odata.count"),
+            }
         inner = "results" if self.version == 2 else "value"
         if not isinstance(envelope, dict) or not isinstance(envelope.get(inner), list):
             raise ProtocolError(
                 f"{what}: the answer is JSON but no OData V{self.version} collection (no '{inner}').",
                 remedy="Check the url option; a gateway in between may wrap or change answers.",
             )
-        following = envelope.get(self.next_key)
+        following = self._control(envelope, self.next_key)
         if following is not None and not isinstance(following, str):
             raise ProtocolError(
                 f"{what}: the link to the next page is not text.",
                 remedy="Tell the service's owner; try paging = 'skip'.",
             )
         return envelope[inner], following or None, envelope
+
+    @staticmethod
+    def _control(envelope: Mapping[str, Any], key: str) -> Any:
+        """Control information by its name; 4.01 may leave `odata.` away."""
+        found = envelope.get(key)
+        return envelope.get(key.replace("odata.", "")) if found is None else found
+
+    def delta_link(self, envelope: Mapping[str, Any]) -> str | None:
+        found = self._control(envelope, self.delta_key)
+        return found if isinstance(found, str) else None
 
     def entity(self, body: Any, what: str) -> Mapping[str, Any]:
         found = body.get("d") if self.version == 2 and isinstance(body, dict) else body
@@ -70,11 +90,11 @@ class Protocol:
         return found
 
     def etag(self, row: Mapping[str, Any]) -> str | None:
-        found = row.get("__metadata", {}).get("etag") if self.version == 2 else row.get("@odata.etag")
+        found = row.get("__metadata", {}).get("etag") if self.version == 2 else self._control(row, "@odata.etag")
         return found if isinstance(found, str) else None
 
     def count(self, envelope: Mapping[str, Any]) -> int | None:
-        found = envelope.get("__count" if self.version == 2 else "@odata.count")
+        found = self._control(envelope, "__count" if self.version == 2 else "@odata.count")
         try:
             return None if found is None else int(found)
         except (TypeError, ValueError):
@@ -160,6 +180,8 @@ def classify(answer: Answer, place: str) -> ConnectorError | None:
         return QuotaExhausted(words, remedy="A quota is used up: ask the system's owner for its size and reset time.")
     if status in (400, 404) and re.search(r"(?i)property named|segment|resource not found|invalid property", message):
         return MissingObjectError(words, remedy="Check the names in the contract against the service's $metadata.")
+    if status in (406, 415):
+        return NotAcceptable(words, remedy="The service answers no JSON: check the url option and the version.")
     if status == 412:
         return RejectedError(words, remedy="The record was changed by somebody else meanwhile: read it again.")
     if status in (400, 409, 422, 428, 501):

@@ -39,8 +39,6 @@ SORTABLE_KEYS = frozenset(
     }
 )
 """Key types that every service can compare; a Guid's order differs from server to server."""
-ROUND = 50
-"""A page shorter than asked for whose length is a multiple of this may be a server's silent cap: ask once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,10 @@ class ReadPlan:
         return self.target.protocol.literal(value, declared.type if declared else "Edm.String")
 
     def by_key(self, last: tuple[Any, ...] | None) -> Iterator[Page]:
-        """Every page starts behind the last key of the one before: rows that come or go hide no other row."""
+        """Every page starts behind the last key of the one before: rows that come or go hide no other row.
+
+        Only an empty page is the end: a short one may be a server's own limit, of which nothing is said.
+        """
         order = ",".join(self.keys)
         number = 0
         while True:
@@ -179,9 +180,6 @@ class ReadPlan:
                 )
             last = keys[-1]
             yield self._page(got, number, Cursor("key", list(last)).text(), ())
-            short = len(got.rows) < self.page_rows
-            if short and got.following is None and len(got.rows) % ROUND:
-                return
 
     def by_link(self, address: str | None) -> Iterator[Page]:
         """Follow the service's own links; whether rows can be hidden by others depends on the service."""
@@ -303,8 +301,7 @@ class ReadPlan:
             got = self._fetch(address, asked, prefer="odata.track-changes")
             asked = None
             if got.following is None:
-                link = got.envelope.get(self.target.protocol.delta_key)
-                return link if isinstance(link, str) else None
+                return self.target.protocol.delta_link(got.envelope)
             onward, _ = self.client.onward(got.following, got.url, self.target)
             if onward == address:
                 break
@@ -329,9 +326,9 @@ class ReadPlan:
                 else:
                     rows.append(row)
             if got.following is None:
-                following = got.envelope.get(self.target.protocol.delta_key)
+                following = self.target.protocol.delta_link(got.envelope)
                 page = self.maker.page(rows, number=1, seconds=seconds, calls=calls, cursor=None)
-                return DeltaPage(page, tuple(removed), str(following) if following else link)
+                return DeltaPage(page, tuple(removed), following or link)
             address, _ = self.client.onward(got.following, got.url, self.target)
 
 

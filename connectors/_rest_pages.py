@@ -70,7 +70,7 @@ def _next_link(header: str) -> str | None:
 
     if not header.strip():
         return None
-    found = (link.get("url") for link in parse_header_links(header) if "next" in link.get("rel", "").split())
+    found = (link.get("url") for link in parse_header_links(header) if "next" in link.get("rel", "").lower().split())
     return next(found, None)
 
 

@@ -26,6 +26,7 @@ from weighbridge.connectors._http_answers import (
     Answer,
     Received,
     answer_of,
+    charset_of,
     loads,
     parse_retry_after,
     place,
@@ -38,7 +39,7 @@ from weighbridge.connectors.base import ConnectorOptions
 from weighbridge.connectors.errors import AuthError, ConnectorError, ProtocolError, RetriableError, SettingsError
 from weighbridge.connectors.session import Endpoint, Session
 
-__all__ = ["Answer", "HttpClient", "HttpOptions", "parse_retry_after"]
+__all__ = ["Answer", "HttpClient", "HttpOptions", "kept", "parse_retry_after"]
 
 JSON = "application/json"
 MOST_HOPS = 5
@@ -270,7 +271,7 @@ class Wire(requests.Session):
         if 200 <= status < 300 and wants_json and (body or received.request.method in SAFE) and status != 204:
             require_json(received, where)
             try:
-                received.parsed = loads(body, self._shared.parse_float)
+                received.parsed = loads(body, self._shared.parse_float, charset_of(received.headers))
             except Garbled as error:
                 raise Garbled(f"{where}: {error.message}", remedy=error.remedy) from None
         if self._shared.classify is None and status < 300:
@@ -324,6 +325,16 @@ class _Shared:
         if self.tls is None:
             self.tls = _wire.tls_context(*self.certificates)
         return self.tls
+
+
+@contextmanager
+def kept(client: HttpClient) -> Iterator[None]:
+    """Close the client if the block, which opens a connector, fails."""
+    try:
+        yield
+    except BaseException:
+        client.close()
+        raise
 
 
 class HttpClient:

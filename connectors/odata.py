@@ -41,6 +41,7 @@ from weighbridge.connectors.errors import (
     RejectedError,
     SettingsError,
 )
+from weighbridge.connectors.http import kept
 from weighbridge.connectors.session import Session
 
 __all__ = ["DeltaPage", "ODataConnector", "ODataOptions"]
@@ -98,14 +99,10 @@ class ODataConnector(Connector):
         if self._client is not None:
             return
         client = self._new_client()
-        try:
+        with kept(client.http):
             client.shared.login.begin(client.http)
-            client.metadata("")
-        except MissingObjectError:
-            pass  # the url is a root: each physicalName names its service
-        except BaseException:
-            client.http.close()
-            raise
+            with suppress(MissingObjectError):  # the url is a root: each physicalName names its service
+                client.metadata("")
         self._client = client
 
     def _new_client(self) -> ODataClient:
@@ -262,10 +259,9 @@ class ODataConnector(Connector):
         if target.service not in client.shared.no_count:
             value = self._plain_count(target, where)
         if value is None:
-            name, word = target.protocol.inline_count
-            answer = client.get(target, target.url, {name: word, "$top": "0", "$filter": where}, operation="count")
-            _, _, envelope = target.protocol.rows(answer.json(), target.name)
-            value = target.protocol.count(envelope)
+            value = self._inline_count(target, where)
+            if value is not None:
+                client.shared.no_count.add(target.service)
         if value is None:
             raise ProtocolError(
                 f"{target.name}: the service does not say how many rows it has.",
@@ -285,14 +281,8 @@ class ODataConnector(Connector):
                 operation="count",
                 accept="",
             )
-        except MissingObjectError:
-            client.shared.no_count.add(target.service)
-            return None
-        except RejectedError:
-            if where is None:
-                client.shared.no_count.add(target.service)
-                return None
-            raise
+        except (MissingObjectError, RejectedError, ProtocolError):
+            return None  # a service without it, or a wrong filter, which the next question is refused for as well
         text = answer.body.decode("utf-8-sig", "replace").strip()
         if not text.isdigit():
             raise ProtocolError(
@@ -300,6 +290,22 @@ class ODataConnector(Connector):
                 remedy="A login page or a gateway may stand in between: open the address as this user.",
             )
         return int(text)
+
+    def _inline_count(self, target: Target, where: str | None) -> int | None:
+        name, word = target.protocol.inline_count
+        for top in ("0", "1"):  # some services take no $top of nothing
+            query = {name: word, "$top": top, "$filter": where}
+            try:
+                answer = self.client.get(target, target.url, query, operation="count")
+            except RejectedError:
+                if top == "1":
+                    raise
+                continue
+            _, _, envelope = target.protocol.rows(answer.json(), target.name)
+            value = target.protocol.count(envelope)
+            if value is not None:
+                return value
+        return None
 
     # --- reading ----------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ from weighbridge.connectors.errors import (
     RetriableError,
     SettingsError,
 )
+from weighbridge.connectors.http import kept
 from weighbridge.connectors.session import Session
 
 __all__ = ["OdooConnector", "OdooOptions"]
@@ -78,11 +79,8 @@ class OdooConnector(Connector):
         if self._rpc is not None:
             return
         rpc = OdooRpc(self.session, self.options)
-        try:
+        with kept(rpc.http):
             rpc.begin()
-        except BaseException:
-            rpc.http.close()
-            raise
         self._rpc = rpc
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ from weighbridge.connectors.base import (
     filter_of,
 )
 from weighbridge.connectors.errors import ConnectorError, MissingObjectError, ProtocolError, SettingsError
-from weighbridge.connectors.http import Answer, HttpClient
+from weighbridge.connectors.http import Answer, HttpClient, kept
 from weighbridge.connectors.session import Session
 
 __all__ = ["RestConnector", "RestObject", "RestOptions"]
@@ -75,11 +75,8 @@ class RestConnector(Connector):
     def open(self) -> None:
         if self._client is None:
             client = self._new_client()
-            try:
+            with kept(client):
                 self._shared.login.begin(client)
-            except BaseException:
-                client.close()
-                raise
             self._client = client
 
     def _new_client(self) -> HttpClient:
@@ -267,10 +264,16 @@ class RestConnector(Connector):
         base = self._first(about, page_rows, where)
         seen: set[str] = set()
         meter = self.session.meter
+        first = meter.attempts
         while True:
             before, started = meter.attempts, time.monotonic()
             path, query = step.request(about, base)
-            answer = self._get(path, query, operation="read")
+            try:
+                answer = self._get(path, query, operation="read")
+            except MissingObjectError:
+                if before == first or about.paging not in ("offset", "page"):
+                    raise
+                return  # many frameworks answer 404 to the page behind the last
             rows = rows_of(name, about, answer.json())
             meter.count(rows=len(rows))
             following = step.following(about, answer, rows)

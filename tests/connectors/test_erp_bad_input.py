@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from json_kit import Answer, Asked, as_json, serving
+from odata_kit import JSON, METADATA, QUICK, page, rows
 
 from weighbridge.connectors.base import Page
 from weighbridge.connectors.errors import (
@@ -27,24 +28,9 @@ from weighbridge.connectors.odoo import OdooConnector
 from weighbridge.connectors.session import Retry, Session
 
 SECRET = "canary-password"
-QUICK = Retry(attempts=2, base=0.01, cap=0.02, deadline=3)
-METADATA = b"""<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>
-<Schema Namespace="S" xmlns="http://docs.oasis-open.org/odata/ns/edm"><EntityType Name="T"><Key><PropertyRef Name="Id"/>
-</Key><Property Name="Id" Type="Edm.Int32" Nullable="false"/><Property Name="Name" Type="Edm.String"/></EntityType>
-<EntityContainer Name="C"><EntitySet Name="Things" EntityType="S.T"/></EntityContainer></Schema>
-</edmx:DataServices></edmx:Edmx>"""
 HTML: dict[str, str] = {"Content-Type": "text/html"}
-JSON: dict[str, str] = {"Content-Type": "application/json"}
 LOGIN_PAGE = b"<html><title>Sign in</title><form><input type='password' name='p'></form></html>"
 Reply = Callable[[Asked], Answer]
-
-
-def rows(first: int, count: int = 3, **more: Any) -> list[dict[str, Any]]:
-    return [{"Id": n, "Name": "x", **more} for n in range(first, first + count)]
-
-
-def page(first: int, link: str | None = None, count: int = 3) -> Answer:
-    return as_json({"value": rows(first, count), **({"@odata.nextLink": link} if link else {})})
 
 
 def read_odata(answer: Reply, *, paging: str = "next_link", retry: Retry = QUICK, **more: Any) -> tuple[list[int], Any]:

@@ -778,5 +778,5 @@ def test_what_a_client_library_sends_goes_under_the_policy(server: Raw) -> None:
 def test_the_seams_public_names() -> None:
     from weighbridge.connectors import http, salesforce
 
-    assert http.__all__ == ["Answer", "HttpClient", "HttpOptions", "parse_retry_after"]
+    assert http.__all__ == ["Answer", "HttpClient", "HttpOptions", "kept", "parse_retry_after"]
     assert salesforce.__all__ == ["SalesforceConnector", "SalesforceOptions"]
