@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weighbridge.connectors._workbook_book import Book, lock_owner
 from weighbridge.connectors._workbook_codes import HAZARDS, Level
 from weighbridge.connectors._workbook_package import WorkbookProblem
 
@@ -104,6 +103,7 @@ class WorkbookReport:
 
 def sheets_of(path: Path, address: str, password: str | None = None) -> set[str]:
     """Names of the sheets that an object's address means; empty where the file has no such object or is unreadable."""
+    from weighbridge.connectors._workbook_book import Book
     from weighbridge.connectors._workbook_table import regions
     from weighbridge.connectors.errors import FileError, MissingObjectError
 
@@ -115,6 +115,8 @@ def sheets_of(path: Path, address: str, password: str | None = None) -> set[str]
 
 def inspect_workbook(path: Path, password: str | None = None) -> WorkbookReport:
     """Look for every hazard. Raises `FileError` where the file is missing or may not be read."""
+    from weighbridge.connectors._workbook_book import Book, lock_owner  # numpy: paid for by those who look
+
     report = WorkbookReport(str(path), "unknown")
     try:
         book = Book(path, password)

@@ -118,6 +118,8 @@ def connectors_page() -> Iterator[str]:
 def configuration_page() -> Iterator[str]:
     from weighbridge import project
     from weighbridge.contracts.scale import Scale
+    from weighbridge.history import KEEP_DAYS
+    from weighbridge.nightly import NightlySettings
 
     yield "# weighbridge.toml\n"
     yield "An unknown key is an error with a suggestion; every complaint comes at once, before any system is touched.\n"
@@ -130,10 +132,19 @@ def configuration_page() -> Iterator[str]:
         ("[systems.NAME.sandbox], .staging, .production", project.EnvironmentSettings),
         ("[checks]", project.ChecksSettings),
         ("[[waivers]]", project.Waiver),
+        ("[nightly]", NightlySettings),
     ):
         yield f"## {title}\n"
         yield from table(model)
         yield ""
+    yield "## [alerts.channels]\n"
+    yield "`name = \"${VARIABLE}\"`: one Apprise address a channel (mail, Slack, Teams, webhook, PagerDuty, ...); secret.\n"
+    yield "## [history]\n"
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    yield "| `url` | text | `.weighbridge/history.sqlite` | Any database that SQLAlchemy reaches. |"
+    yield f"| `keep_days` | whole number | `{KEEP_DAYS}` | Days that runs are kept. |"
+    yield ""
 
 
 def command_page() -> Iterator[str]:

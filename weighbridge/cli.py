@@ -15,12 +15,13 @@ from types import MappingProxyType
 import click
 
 from weighbridge import __version__
+from weighbridge.secrets import Scrubbed
 
 __all__ = ["COMMANDS", "main"]
 
 SECTIONS = MappingProxyType(
     {
-        "Start": ("demo", "init", "doctor"),
+        "Start": ("demo", "init", "doctor", "completion"),
         "Weigh": ("run", "demand", "limits", "inspect"),
         "Contracts": ("contract", "infer"),
         "Every day": ("nightly", "schedule", "alert", "drill", "incident", "history", "diff", "report", "runbook"),
@@ -30,6 +31,7 @@ SECTIONS = MappingProxyType(
 COMMANDS = MappingProxyType(
     {
         "alert": "Send a test alert and record that it was delivered.",
+        "completion": "Print what lets your shell complete commands.",
         "contract": "Lint, show and compare contracts.",
         "demand": "Measure what one user of the pilot costs a system.",
         "demo": "Weigh four practice systems, here and now, and open the report.",
@@ -100,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:  # heard anywhere on the line: people add it at the end
         given = ["--debug", *[a for a in given if a != "--debug"]]
+    sys.stdout, sys.stderr = Scrubbed(sys.stdout), Scrubbed(sys.stderr)  # type: ignore[assignment]  # as far as it is used
     sys.exit(_run(given, debug=debug))
 
 

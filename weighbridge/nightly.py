@@ -30,12 +30,19 @@ class NightlySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     environment: Literal["sandbox", "staging", "production"] = "staging"
+    """Which one is looked at."""
     checks: tuple[str, ...] = CHECKS
+    """What is asked: the cheap checks."""
     ping: SecretStr | None = None
     """Dead-man address: called when the night is over and everything was delivered."""
     prometheus_file: str | None = None
+    """Where the metrics are written for node_exporter's textfile collector."""
     pushgateway: SecretStr | None = None
+    """Prometheus Pushgateway that takes the metrics."""
+    otlp: SecretStr | None = None
+    """OpenTelemetry collector that takes the metrics by OTLP over HTTP, `http://collector:4318`; the extra `otel`."""
     out: str = ".weighbridge/nightly"
+    """Folder of the night's report."""
     at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:30"
     """When `weighbridge schedule` lets it run, local time."""
 
@@ -118,14 +125,25 @@ def _tell(project: Project, settings: NightlySettings, night: Night, targets: Se
 def _metrics(project: Project, settings: NightlySettings, night: Night) -> None:
     from weighbridge import metrics
 
-    try:
-        if settings.prometheus_file is not None:
-            path = project.folder / settings.prometheus_file
-            write_atomically(path, metrics.text(night.report))
-        if settings.pushgateway is not None:
-            metrics.push(night.report, settings.pushgateway.get_secret_value())
-    except DeliveryProblem as problem:
-        night.problems.append(str(problem))
+    def collector(address: str) -> None:
+        from weighbridge import otel
+
+        otel.push(night.report, address)
+
+    def secret(address: SecretStr | None) -> str | None:
+        return None if address is None else address.get_secret_value()
+
+    ways: tuple[tuple[str | None, Callable[[str], object]], ...] = (
+        (settings.prometheus_file, lambda place: write_atomically(project.folder / place, metrics.text(night.report))),
+        (secret(settings.pushgateway), lambda address: metrics.push(night.report, address)),
+        (secret(settings.otlp), collector),
+    )
+    for place, put in ways:
+        try:
+            if place is not None:
+                put(place)
+        except (DeliveryProblem, UsageProblem) as problem:
+            night.problems.append(str(problem))
 
 
 def _ping(address: SecretStr, night: Night) -> None:

@@ -38,17 +38,25 @@ class DeclaredLimit(_Strict):
     """A ceiling the owner knows of: `[[systems.NAME.limits]]`."""
 
     name: str
+    """What it is called, for example `daily_calls`."""
     cap: Annotated[float, Field(ge=0)] | None = None
+    """The ceiling; none where `unlimited`."""
     environment: Literal["sandbox", "staging", "production"] = "production"
+    """Where it holds."""
     window: str | None = None
+    """`rolling 24 h`, `midnight Europe/Berlin`, `300 s`, `bucket 200/s burst 100` or `concurrent`."""
     scope: str = "account"
+    """Who shares it: `org`, `account`, `user`, `server`, `file`, `database`."""
     unit: str = "calls"
+    """What is counted: `calls`, `connections`, `rows`, `seconds`, `bytes`, `users`."""
     used: Annotated[float, Field(ge=0)] | None = None
+    """What others use of it."""
     unlimited: bool = False
     """There is no such limit: its owner says so."""
     source: str | None = None
     """Who said so, and when."""
     at: str | None = None
+    """Date on which it was so."""
 
 
 class Background(_Strict):
@@ -189,10 +197,15 @@ class Waiver(_Strict):
     """A finding somebody answers for until a date: `[[waivers]]`."""
 
     point: str
+    """`system.Object`, a system, or `*`."""
     code: str
+    """The finding, as `quality.rule_failed`."""
     approver: str
+    """Who answers for it."""
     expires: str
+    """Date after which it counts again."""
     reason: str
+    """Why."""
 
     @field_validator("expires", mode="before")
     @classmethod

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge import plugins
-from weighbridge.checks.base import Check
 from weighbridge.connectors.registry import connectors
-from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import DeliveryProblem
-from weighbridge.history import History
-from weighbridge.outcome import Outcome
 from weighbridge.project import Project
-from weighbridge.report.model import Report
-from weighbridge.runner import Run
-from weighbridge.verdict import judge
-from weighbridge.weigh import recollect
+
+if TYPE_CHECKING:  # collecting contracts needs no runner, no history and no report
+    from weighbridge.checks.base import Check
+    from weighbridge.contracts.models import IntegrationPoint
+    from weighbridge.history import History
+    from weighbridge.outcome import Outcome
+    from weighbridge.report.model import Report
+    from weighbridge.runner import Run
 
 __all__ = ["Sessions", "failure_text", "section_text"]
 
@@ -52,6 +52,14 @@ class Sessions:
     def _all(self) -> dict[Path, _Session]:
         return {}
 
+    @cached_property
+    def _by_folder(self) -> dict[Path, _Session]:
+        return {}
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Check]]:
+        return {}
+
     @property
     def contracts(self) -> list[str]:
         """Files whose points were collected."""
@@ -62,8 +70,11 @@ class Sessions:
         return self._of(folder).project
 
     def _of(self, start: Path) -> _Session:
-        project = Project.load(start=start if start.is_dir() else start.parent)
-        return self._all.setdefault(project.folder, _Session(project))
+        folder = start if start.is_dir() else start.parent
+        if folder not in self._by_folder:
+            project = Project.load(start=folder)
+            self._by_folder[folder] = self._all.setdefault(project.folder, _Session(project))
+        return self._by_folder[folder]
 
     def points(self, contract: Path) -> list[IntegrationPoint]:
         """The integration points of one contract file."""
@@ -79,8 +90,11 @@ class Sessions:
 
     def applicable(self, contract: Path, point: IntegrationPoint) -> list[Check]:
         """The checks that can apply to the point's kind of connector: what its class lacks is not collected."""
-        kind = connectors[self._of(contract).project.settings(point.system).connector]
-        return [c for c in plugins.checks() if all(_may_have(kind, facet) for facet in c.facets)]
+        name = self._of(contract).project.settings(point.system).connector
+        if name not in self._by_kind:
+            kind = connectors[name]
+            self._by_kind[name] = [c for c in plugins.checks() if all(_may_have(kind, f) for f in c.facets)]
+        return self._by_kind[name]
 
     def ask(self, contract: Path, point: IntegrationPoint, check: Check) -> Outcome:
         """Ask one check of one point, or take what another worker of this run was told."""
@@ -93,6 +107,10 @@ class Sessions:
 
     def _run(self, session: _Session) -> Run:
         if session.run is None:
+            from weighbridge.history import History
+            from weighbridge.runner import Run
+            from weighbridge.weigh import recollect
+
             session.run = Run(
                 session.project, (), environment=self.environment, id=self.run_id, seed=self.seed, command="pytest"
             )
@@ -151,6 +169,8 @@ def _may_have(kind: type[Any], facet: type[Any]) -> bool:
 
 def failure_text(outcome: Outcome, point: IntegrationPoint, *, allow_at_risk: bool) -> str | None:
     """Why the test fails, in words; None when it does not."""
+    from weighbridge.verdict import judge
+
     target = point.scale.production_users
     judged = [judge(f, target, target * point.scale.headroom) for f in outcome.forecasts]
     risks = [why for status, why in judged if status == "AT_RISK"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,47 @@ def test_the_plugin_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
+    """In a real bash: the printed script is sourced, and what a Tab would show is asked of its function."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("needs system package: bash")
+    tool = tmp_path / "weighbridge"
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m weighbridge "$@"\n', encoding="utf-8")
+    tool.chmod(0o755)
+    script = """
+        eval "$(weighbridge completion bash)"
+        complete -p weighbridge
+        ask() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            _weighbridge_completion "$1"
+            echo "${COMPREPLY[@]}"
+        }
+        ask weighbridge ni
+        ask weighbridge run --al
+        ask weighbridge run --env ""
+    """
+    done = subprocess.run(
+        [bash, "--norc", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.stdout.splitlines()[1:] == ["nightly", "--allow-at-risk", "sandbox staging production"], done.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_take_the_script(shell: str, tmp_path: Path) -> None:
+    done = weighbridge("completion", shell, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "_WEIGHBRIDGE_COMPLETE" in done.stdout
+    if shutil.which(shell) is not None:
+        read = subprocess.run([shell, "-n"], input=done.stdout, capture_output=True, text=True, timeout=30, check=False)
+        assert read.returncode == 0, read.stderr
 
 
 def test_init_writes_a_project_and_overwrites_nothing(tmp_path: Path) -> None:

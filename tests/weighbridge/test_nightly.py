@@ -28,7 +28,7 @@ from weighbridge.alerts import Channel, channels, confirm, send, send_test
 from weighbridge.digest import digest
 from weighbridge.errors import DeliveryProblem, UsageProblem
 from weighbridge.history import History
-from weighbridge.nightly import NightlySettings
+from weighbridge.nightly import Night, NightlySettings, _metrics
 from weighbridge.project import Project
 from weighbridge.report.model import Report
 
@@ -282,6 +282,61 @@ def test_a_pushgateway_gets_them(web: Web) -> None:
         metrics.push(changed(), web.url)
     with pytest.raises(DeliveryProblem, match="ConnectionError"):
         metrics.push(changed(), "http://127.0.0.1:9")
+
+
+def test_an_opentelemetry_collector_gets_them(web: Web) -> None:
+    """What arrives at a socket, decoded by the protocol's own messages, is what the Prometheus text says."""
+    message = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+    from weighbridge import otel
+
+    report = changed(new=2)
+    otel.push(report, web.url)
+    (method, path, body), *more = web.seen
+    assert (method, path, more) == ("POST", "/v1/metrics", [])
+    request = message.ExportMetricsServiceRequest()
+    request.ParseFromString(body)
+    (resource,) = request.resource_metrics
+    assert {a.key: a.value.string_value for a in resource.resource.attributes}["service.name"] == "weighbridge"
+    arrived = {
+        (
+            m.name.replace("weighbridge.", "weighbridge_"),
+            tuple(sorted((a.key, a.value.string_value) for a in p.attributes)),
+        ): p.as_double
+        for m in resource.scope_metrics[0].metrics
+        for p in m.gauge.data_points
+    }
+    told = {
+        (s.name, tuple(sorted(s.labels.items()))): s.value
+        for family in text_string_to_metric_families(metrics.text(report))
+        for s in family.samples
+    }
+    assert arrived == told
+    assert len(arrived) > 30
+
+
+def test_a_night_sends_them_where_its_settings_say(web: Web, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    night = Night(changed(), digest(changed()))
+    settings = NightlySettings(otlp=SecretStr(web.url), pushgateway=SecretStr(web.url), prometheus_file="wb.prom")
+    _metrics(project(tmp_path, ""), settings, night)
+    assert web.paths() == ["/metrics/job/weighbridge/environment/sandbox", "/v1/metrics"]
+    assert (tmp_path / "wb.prom").is_file()
+    assert night.problems == []
+    web.refuse = 1
+    _metrics(project(tmp_path, ""), settings, night)
+    assert len(night.problems) == 1, "one way that fails does not keep the others from being tried"
+    assert web.paths()[-1] == "/v1/metrics"
+
+
+def test_a_collector_that_refuses_is_a_problem_without_its_address(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from weighbridge import otel
+
+    for address in ("http://canary-77@127.0.0.1:9", f"{web.url}/canary-77"):
+        web.refuse = 99
+        with pytest.raises(DeliveryProblem, match=r"did not take the metrics; check nightly.otlp") as told:
+            otel.push(changed(), address, timeout=1.0)
+        assert "canary" not in str(told.value) + caplog.text
 
 
 # --- the command --------------------------------------------------------------------------------------------------

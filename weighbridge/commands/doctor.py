@@ -28,7 +28,7 @@ EXTRAS = {
     "oracledb": ("oracle", "Oracle"),
     "ibm_db_sa": ("db2", "Db2"),
     "sqlalchemy_firebird": ("firebird", "Firebird"),
-    "prometheus_client": ("metrics", "metrics of the nightly run"),
+    "opentelemetry.exporter.otlp.proto.http": ("otel", "metrics of the nightly run to an OpenTelemetry collector"),
     "pyspark": ("spark", "contracts on a Spark cluster"),
     "locust": ("locust", "load from several machines"),
 }
@@ -84,10 +84,17 @@ def _machine() -> Iterator[_Line]:
     yield _Line("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield _odbc()
     for module, (extra, what) in EXTRAS.items():
-        if importlib.util.find_spec(module) is None:
+        if not _installed(module):
             yield _Line("note", f"extra {extra}", f"not installed; pip install 'weighbridge[{extra}]' adds {what}")
         else:
             yield _Line("ok", f"extra {extra}", what)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
 
 
 def _odbc() -> _Line:
