@@ -119,7 +119,9 @@ class EngineDrive:
         self._progress(f"{users} users without a pause")
         plan = self._plan(users, 0.0, seconds, calls, self._keys, burst=False)
         open_guard = replace(plan.guards, error_share=1.0)
-        run = self._engine.run(replace(plan, guards=open_guard, warm_up_s=0.0, back_off_s=back_off_s))
+        run = self._engine.run(
+            replace(plan, guards=open_guard, warm_up_s=0.0, back_off_s=back_off_s, first_moment=True)
+        )
         self._pace.sent(run.level.sent)
         return run.level
 

@@ -326,10 +326,14 @@ class MySql(Product):
         keywords.setdefault("charset", "utf8mb4")
         keywords.setdefault("program_name", "weighbridge")
         if route is None:
-            return dialect.loaded_dbapi.connect(*arguments, **keywords)
-        # a socket of our own: the driver goes on naming the real host in the TLS handshake
-        connection = dialect.loaded_dbapi.connect(*arguments, **{**keywords, "defer_connect": True})
-        connection.connect(socket.create_connection((route.host, route.port), timeout=timeout))
+            connection = dialect.loaded_dbapi.connect(*arguments, **keywords)
+        else:
+            # a socket of our own: the driver goes on naming the real host in the TLS handshake
+            connection = dialect.loaded_dbapi.connect(*arguments, **{**keywords, "defer_connect": True})
+            connection.connect(socket.create_connection((route.host, route.port), timeout=timeout))
+        # a url of either product reaches the other one too: the server says which it is
+        self.mariadb = "mariadb" in str(connection.get_server_info()).lower()
+        self.name = "MariaDB" if self.mariadb else "MySQL"  # type: ignore[misc]  # as above
         return connection
 
     def session_statements(self, timeout: float, *, writes: bool) -> Sequence[str]:

@@ -95,6 +95,7 @@ def answer(case: Case, drive=None, *, burst: bool = True) -> Answer:
     setting = Setting(
         calls_per_user_hour=per_user * 3600, peak_factor=1.0, target=case.target, environment="staging",
         capacity=capacity_transfer(permissions), limit=limit_transfer("staging", learned), rate_known=case.rate_known,
+        concurrency_known=case.rate_known and case.kind != "cap",
         growth=Range(*case.growth), growth_reason="scan" if case.growth[1] > 1.05 else None,
     )  # fmt: skip
     seen = measure(drive, policy)

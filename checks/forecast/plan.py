@@ -120,6 +120,12 @@ class LoadPlan:
     seed: int = 0
     back_off_s: float = 0.02
     """Least pause of a user after an error, so that refusals do not become a storm."""
+    first_moment: bool = False
+    """Whether a level's very first calls matter: then it is not driven from other machines."""
+
+    @property
+    def from_here(self) -> bool:
+        return self.burst or self.first_moment
 
 
 @dataclass(frozen=True, slots=True)
