@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ from weighbridge.errors import UsageProblem
 from weighbridge.landing import land, recall
 from weighbridge.project import Project, System
 
-__all__ = ["FailedEvidence", "PointEvidence", "Store", "Systems", "folder_name"]
+__all__ = ["FailedEvidence", "PointEvidence", "Store", "Systems", "delete_rows", "folder_name"]
 
 T = TypeVar("T")
 KEYS_SAMPLED = 2_000
@@ -181,9 +182,15 @@ class Store:
             return self._contracts[path]
 
     def delete_rows(self) -> None:
-        """Remove what may be personal data: landed rows and reference keys."""
-        for path in [*self.folder.rglob("*.duckdb"), *self.folder.rglob("*.duckdb.*"), *self.folder.rglob("*.part")]:
-            path.unlink(missing_ok=True)
+        delete_rows(self.folder)
+
+
+def delete_rows(run: Path) -> None:
+    """Remove from a run's folder what may be personal data, landed rows and reference keys, and keys of fault lines."""
+    for path in [*run.rglob("*.duckdb"), *run.rglob("*.duckdb.*"), *run.rglob("*.part*")]:
+        path.unlink(missing_ok=True)
+    for folder in run.glob("points/*/fault-ca-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _counterpart(point: IntegrationPoint, contract: Contract) -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from weighbridge.errors import UsageProblem
+from weighbridge.errors import DeliveryProblem, UsageProblem
 from weighbridge.report.model import CheckReport, PointReport, Report
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ TREND_RUNS = 30
 LOOK_BACK = 40
 """How many accepted records of a point are searched for each item of its baseline."""
 Row = dict[str, Any]
+_FULL = re.compile(r"\bfull\b|disk I/O error", re.IGNORECASE)
+"""What SQLite says where there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,11 @@ class History:
             with engine.execution_options(weighbridge_write=write).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            if self._url.startswith("sqlite") and _FULL.search(str(getattr(error, "orig", ""))):
+                raise DeliveryProblem(
+                    f"The history at {_shown(self._url)} could not be written: the disk is full or a quota is reached. "
+                    "Free some space and run again; the report is written already."
+                ) from None
             # The driver's own words may carry the address with its password: only the kind of error is told.
             cause = type(getattr(error, "orig", None) or error).__name__
             raise UsageProblem(

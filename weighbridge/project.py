@@ -20,7 +20,7 @@ from weighbridge.connectors.session import Budget, Session
 from weighbridge.contracts.models import Contract, IntegrationPoint
 from weighbridge.contracts.scale import Scale
 from weighbridge.errors import UsageProblem
-from weighbridge.secrets import SECRET_KEYS, Resolver, is_reference
+from weighbridge.secrets import KNOWN, SECRET_KEYS, Hidden, Resolver, is_reference
 
 __all__ = ["ENVIRONMENTS", "Fallback", "Project", "System"]
 
@@ -287,6 +287,8 @@ class Project:
         self._content = content
         self._resolver = Resolver(folder, environ)
         self._systems: dict[tuple[str, str], System] = {}
+        self.hidden = Hidden()
+        """Secrets of the systems that were asked for; nothing that a system says may show them."""
         self.scale = content.scale
         self.required_checks = content.checks.required
         self.waivers = content.waivers
@@ -435,11 +437,17 @@ class Project:
         if isinstance(settings.fallback, Fallback) and settings.fallback.url:
             url = self._resolver.fill(settings.fallback.url, f"systems.{name}.fallback.url", problems.append)
             settings = settings.model_copy(update={"fallback": settings.fallback.model_copy(update={"url": url})})
+            self._hide({"url": url})
         problems += self._unknown_options(settings, filled, where)
         if problems:
             return None
+        self._hide(filled)
         filled = {k: self._path(k, v) for k, v in filled.items()}
         return System(name, environment, settings, policy, filled, Budget(policy.call_budget))
+
+    def _hide(self, options: Mapping[str, Any]) -> None:
+        self.hidden.learn(options)
+        KNOWN.learn(options)
 
     def _unknown_options(self, settings: SystemSettings, options: Mapping[str, Any], where: str) -> list[str]:
         from weighbridge.connectors.registry import connectors

@@ -7,12 +7,13 @@ a run that is interrupted or killed keeps everything it had, and `resume` does n
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +23,14 @@ from zoneinfo import ZoneInfo
 from filelock import FileLock, Timeout
 
 from weighbridge import plugins
-from weighbridge.checks.base import Check, Context, Inconclusive, NotRun
+from weighbridge.checks.base import Check, Context, Engine, Inconclusive, NotRun
 from weighbridge.checks.forecast.windows import parse_window
 from weighbridge.compose import compose
 from weighbridge.connectors.base import Connector, Limit
 from weighbridge.connectors.errors import BudgetExceeded, ConnectorError, SettingsError
 from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import UsageProblem
-from weighbridge.evidence import FailedEvidence, PointEvidence, Store, Systems, folder_name
+from weighbridge.evidence import FailedEvidence, PointEvidence, Store, Systems, delete_rows, folder_name
 from weighbridge.outcome import Outcome, make_outcome
 from weighbridge.project import Project, System, Waiver
 from weighbridge.report.files import write_atomically
@@ -73,6 +74,35 @@ def latest_run(project: Project, environment: str) -> str | None:
     return None
 
 
+def sweep(runs: Path, *, but: str) -> list[str]:
+    """Remove the landed rows of runs that were killed before they could do it themselves; returns their names."""
+    swept: list[str] = []
+    for folder in {mark.parent for mark in runs.glob("*/alive-*.lock")}:
+        if folder.name == but or _kept(folder) or any(_held(mark) for mark in folder.glob("alive-*.lock")):
+            continue
+        delete_rows(folder)
+        for mark in folder.glob("alive-*.lock"):
+            mark.unlink(missing_ok=True)
+        swept.append(folder.name)
+    return swept
+
+
+def _kept(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "state.json").read_text(encoding="utf-8")).get("keep"))
+    except (OSError, ValueError):
+        return False
+
+
+def _held(mark: Path) -> bool:
+    """Whether the process that made the mark still lives: the lock goes with it, however it ends."""
+    try:
+        with FileLock(mark, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @dataclass(slots=True)
 class Run:
     """One run: which points and checks, in which environment; `execute` does it, `report` folds what is there."""
@@ -93,6 +123,8 @@ class Run:
     command: str = ""
     again: Callable[[IntegrationPoint], str] | None = None
     """What repeats the questions about a point, where that is not `weighbridge run`."""
+    engine: Engine | None = None
+    """Drives load; None: threads and, where these are too few, processes of this machine."""
     stop: threading.Event = field(default_factory=threading.Event)
     previous: Callable[[str, str], Mapping[str, Any] | None] | None = None
     """(point id, environment) -> the last accepted record of it in the history."""
@@ -106,6 +138,7 @@ class Run:
     folder: Path = field(init=False)
     store: Store = field(init=False)
     systems: Systems = field(init=False)
+    _alive: FileLock = field(init=False)
     _outcomes: dict[tuple[str, str], Outcome] = field(init=False, default_factory=dict)
     _load_lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _save_lock: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -123,6 +156,10 @@ class Run:
                 "make that folder writable."
             ) from None
         self.folder.chmod(0o700)
+        self._alive = FileLock(self.folder / f"alive-{os.getpid()}.lock")
+        with suppress(Timeout):  # another Run of this process says it already
+            self._alive.acquire(timeout=0)
+        sweep(self.folder.parent, but=self.id)
         self.systems = Systems(self.project, self.environment)
         self.store = Store(self.folder, self.systems, seed=self.seed, now=self.now)
 
@@ -178,6 +215,9 @@ class Run:
         self.systems.close()
         if delete and not self.keep:
             self.store.delete_rows()
+        if self._alive.is_locked:
+            self._alive.release()
+            Path(self._alive.lock_file).unlink(missing_ok=True)
 
     def _system(self, name: str, points: Sequence[IntegrationPoint], failures: list[BaseException]) -> None:
         try:
@@ -223,11 +263,17 @@ class Run:
                 self._outcomes[key] = kept
                 return kept
         self.on_event(Event("begin", *key))
-        outcome = self._ask(point, check)
+        outcome = self._without_secrets(self._ask(point, check))
         write_atomically(path, outcome.to_json(), mode=0o600)
         self._outcomes[key] = outcome
         self.on_event(Event("end", *key, outcome.report.status))
         return outcome
+
+    def _without_secrets(self, outcome: Outcome) -> Outcome:
+        """A system may send back what it was sent: in a header, an error, a row."""
+        text = outcome.to_json()
+        shown = self.project.hidden.hide(text)
+        return outcome if shown == text else Outcome.from_json(shown)
 
     def _outcome_path(self, point: str, check: str) -> Path:
         return self.store.point_folder(point) / f"check-{folder_name(check)}.json"
@@ -294,7 +340,7 @@ class Run:
         import traceback
 
         path = self.store.point_folder(point.id) / f"trace-{folder_name(check.name)}.txt"
-        write_atomically(path, traceback.format_exc(), mode=0o600)
+        write_atomically(path, self.project.hidden.hide(traceback.format_exc()), mode=0o600)
 
     def _permit(self, point: IntegrationPoint, check: Check, system: System, evidence: PointEvidence) -> None:
         permissions = system.permissions(point)
@@ -314,7 +360,7 @@ class Run:
                 )
 
     def _context(self, point: IntegrationPoint, check: Check, system: System, evidence: PointEvidence) -> Context:
-        from weighbridge.engine.threads import ThreadEngine
+        from weighbridge.engine.local import LocalEngine
         from weighbridge.sandbox.faults import FaultProxy
 
         settings = {
@@ -325,13 +371,17 @@ class Run:
         if self.standing is not None:
             settings["standing"] = self.standing(system.name, self.environment)
         shared = [p for p in self._shared(system) if p.id != point.id]
+
+        def note(text: str) -> None:
+            self.on_event(Event("note", point.id, check.name, text))
+
         return Context(
             permissions=system.permissions(point),
             connector=evidence.connect,
             session=system.session(),
             now=self.now,
             seed=self.seed,
-            engine=ThreadEngine(),
+            engine=self.engine or LocalEngine(note),
             faults=FaultProxy(),
             target_keys=lambda relationship: self.store.target(point, relationship),
             sibling=lambda name: self.store.sibling(point, name),
@@ -343,7 +393,7 @@ class Run:
             shared_points=tuple(p.id for p in shared),
             shared_load=sum(_calls_for_one(other, point) for other in shared),
             folder=evidence.folder,
-            progress=lambda text: self.on_event(Event("note", point.id, check.name, text)),
+            progress=note,
         )
 
     def _another(self, name: str, route: Callable[[Any], Any]) -> Connector:
@@ -417,6 +467,7 @@ class Run:
             "started": self.started.isoformat(),
             "finished": finished,
             "seed": self.seed,
+            "keep": self.keep,
         }
         write_atomically(self.folder / "state.json", json.dumps(body, indent=1), mode=0o600)
 
