@@ -202,7 +202,9 @@ class Adapter(HTTPAdapter):
         response.raw = resp
         response.reason = resp.reason
         response.url = req.url
-        response.encoding = requests.utils.get_encoding_from_headers(response.headers)
+        kind = response.headers.get("Content-Type", "")
+        plain = kind.lower() == "application/json"
+        response.encoding = "utf-8" if plain else requests.utils.get_encoding_from_headers(response.headers)
         response.request = req
         if "Set-Cookie" in response.headers:
             extract_cookies_to_jar(response.cookies, req, resp)

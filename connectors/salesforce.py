@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote
@@ -88,7 +89,11 @@ class SalesforceConnector(Connector):
         self._login.open(self._logging_in())
         self._connect()
         if self.options.flow == "access_token":
-            self._get("limits", "open")
+            try:
+                self._get("limits", "open")
+            except AccessError:  # it wants a permission of its own: a plain question tells whether the token is good
+                with suppress(MissingObjectError, RejectedError):
+                    self._rows("SELECT Id FROM Organization LIMIT 1", "open")
 
     def close(self) -> None:
         for client in (self._client, self._login_client):
@@ -188,7 +193,7 @@ class SalesforceConnector(Connector):
         org = self._organisation()
         edition = org.get("OrganizationType")
         newest = versions[-1]["version"] if isinstance(versions, list) and versions else None
-        daily = (self._get("limits", "probe") or {}).get("DailyApiRequests") or {}
+        daily = self._told_limits("probe").get("DailyApiRequests") or {}
         facts: dict[str, Any] = {
             "edition": edition,
             "instance": org.get("InstanceName"),
@@ -215,7 +220,7 @@ class SalesforceConnector(Connector):
 
     def limits(self) -> Sequence[Limit]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        told = self._get("limits", "limits") or {}
+        told = self._told_limits("limits")
         found: list[Limit] = []
 
         def reported(name: str, key: str, unit: str, window: str | None, factor: float = 1) -> None:
@@ -228,6 +233,14 @@ class SalesforceConnector(Connector):
                 )
 
         reported("daily_calls", "DailyApiRequests", "calls", "rolling 24 h")
+        if not found:
+            # every answer carries it; where not even that is told, the quota is there all the same
+            used, cap = self._usage or (None, None)
+            detail = {"key": "Sforce-Limit-Info"}
+            environment = self.session.environment
+            found.append(
+                Limit("daily_calls", "org", cap, "calls", "rolling 24 h", used, "reported", environment, now, detail)
+            )
         # Jobs and batches are no calls of a user: shown, with no window that a forecast in users could use.
         reported("daily_bulk_query_jobs", "DailyBulkV2QueryJobs", "jobs", None)
         reported("daily_bulk_batches", "DailyBulkApiBatches", "batches", None)
@@ -245,6 +258,13 @@ class SalesforceConnector(Connector):
         published("page_rows", "org", PAGE, "rows", None)
         published("batch_records", "org", MOST_COLLECTED, "records", None)
         return found
+
+    def _told_limits(self, operation: str) -> Mapping[str, Any]:
+        """`/limits`; empty for a user who may not see it, which needs 'View Setup and Configuration'."""
+        try:
+            return self._get("limits", operation) or {}
+        except AccessError:
+            return {}
 
     def _organisation(self) -> Mapping[str, Any]:
         """The org's own record, read once; empty where the user may not see it."""
@@ -397,6 +417,11 @@ class SalesforceConnector(Connector):
             yield from bulk_pages(
                 sf, client, self.session, question, deleted=deleted, page_rows=page_rows, wait=self.options.bulk_wait
             )
+
+    @property
+    def tells_deletes(self) -> bool:
+        """Deleted records are among the changes where they were asked for."""
+        return self.options.deleted
 
     def watermark(self, object: str) -> str | None:
         schema = self._schema(self._checked(object))

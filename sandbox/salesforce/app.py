@@ -197,6 +197,7 @@ class App:
             user.view_all = bool(order.get("view_all", user.view_all))
             user.hidden = frozenset(order.get("hidden", user.hidden))
             user.api_enabled = bool(order.get("api_enabled", user.api_enabled))
+            user.view_setup = bool(order.get("view_setup", user.view_setup))
         elif what == "journal":
             return Reply(200, list(self.org.journal))
         else:

@@ -34,6 +34,8 @@ class User:
     view_all: bool = True
     hidden: frozenset[str] = frozenset()
     api_enabled: bool = True
+    view_setup: bool = True
+    """May see Setup and Configuration: without it `/limits` is forbidden."""
 
 
 @dataclass(slots=True)

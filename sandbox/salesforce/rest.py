@@ -382,6 +382,8 @@ class Rest:
                 {"count": len(s.live), "name": s.type.name} for n in names if (s := self.org.stores.get(n.lower()))
             ]
             return Reply(200, {"sObjects": counts})
+        if not call.user.view_setup:
+            raise ApiError(403, "FORBIDDEN", "You do not have access to this resource")
         used, cap = self.usage()
         jobs = len(self.bulk.jobs)
         return Reply(

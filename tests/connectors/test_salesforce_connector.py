@@ -280,6 +280,21 @@ def test_limits(config: dict[str, Any]) -> None:
         assert (long.cap, long.window, long.detail["longer_than_s"]) == (25, "concurrent", 20)
 
 
+def test_a_user_who_may_not_see_the_limits(org: Server) -> None:
+    """`/limits` wants 'View Setup and Configuration'; the quota is then read from what every answer carries."""
+    org.control("user", {"username": seed.USERNAME, "view_setup": False})
+    with connect(org) as connector:
+        assert connector.probe().product == "Salesforce"
+        daily = next(limit for limit in connector.limits() if limit.name == "daily_calls")
+        assert (daily.cap, daily.source, daily.detail["key"]) == (5_000_000, "reported", "Sforce-Limit-Info")
+        token = connector._login.token
+    with SalesforceConnector({"instance_url": org.url, "access_token": token}) as connector:
+        assert connector.count("Contact").value == ROWS
+    org.control("user", {"username": seed.USERNAME, "api_enabled": False})
+    with pytest.raises(AccessError, match="API is not enabled"):
+        SalesforceConnector({"instance_url": org.url, "access_token": token}).open()
+
+
 def test_a_budget_is_kept(still: Server) -> None:
     session = Session(budget=Budget(3))
     with connect(still, session) as connector:

@@ -7,6 +7,7 @@ its own lateness, and hands both back: a verdict that the load generator distort
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
@@ -79,12 +80,30 @@ class Guard:
         self._ended = 0
         self._failed = 0
         self._last: deque[float] = deque(maxlen=WATCHED)
+        self._bells: list[threading.Lock] = []
+
+    def bell(self) -> threading.Lock:
+        """A lock that opens when all must stop: one call into the kernel a pause, where an event takes dozens."""
+        bell = threading.Lock()
+        with self._lock:
+            if not self.stop.is_set():
+                bell.acquire()
+                self._bells.append(bell)
+        return bell
+
+    def ring(self) -> None:
+        """Wake every user that pauses; they end."""
+        self.stop.set()
+        with self._lock:
+            bells, self._bells = self._bells, []
+        for bell in bells:
+            bell.release()
 
     def halt(self, reason: str) -> None:
         with self._lock:
             if self.reason is None:
                 self.reason = reason
-        self.stop.set()
+        self.ring()
 
     def may_send(self) -> bool:
         cap = self.guards.calls
@@ -144,6 +163,7 @@ class ThreadEngine:
             threading.Thread(target=self._user, args=(plan, i, tallies[i], guard, started), daemon=True)
             for i in range(plan.users)
         ]
+        gc.freeze()  # a walk through all that is long-lived would stop every user for a tenth of a second
         try:
             for thread in threads:
                 thread.start()
@@ -153,6 +173,8 @@ class ThreadEngine:
             for thread in threads:
                 thread.join(1.0)
             raise
+        finally:
+            gc.unfreeze()
         wall = time.perf_counter() - started
         for tally in tallies:
             if tally.crash is not None:
@@ -166,7 +188,7 @@ class ThreadEngine:
         while not guard.stop.wait(max(0.0, min(0.2, end - time.perf_counter()))):
             if time.perf_counter() >= end or not any(t.is_alive() for t in threads):
                 break
-        guard.stop.set()
+        guard.ring()
         late = time.perf_counter() + plan.guards.grace_s
         hung = 0
         for number, thread in enumerate(threads):
@@ -182,14 +204,14 @@ class ThreadEngine:
         cpu = time.thread_time()
         end = started + min(plan.seconds, plan.guards.seconds)
         clock, done, lags = time.perf_counter, tally.done, tally.lags
-        pause = plan.think_s
+        pause, bell = plan.think_s, guard.bell()
         # users start as if they had been there for long: a memoryless pause has the same remainder at any moment
         meant = clock() + (rng.expovariate(1 / pause) if pause > 0 else 0.0)
         try:
             draw = self._draws(plan, number, rng)
             while meant < end:
                 wait = meant - clock()
-                if wait > 0 and guard.stop.wait(wait):
+                if wait > 0 and bell.acquire(timeout=wait):
                     break
                 if guard.stop.is_set() or not guard.may_send():
                     break
