@@ -28,10 +28,11 @@ from weighbridge.checks.forecast.phrases import users_in_words
 from weighbridge.checks.forecast.plan import Crew, Guards, Level
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.remedies import latency_remedies
+from weighbridge.checks.forecast.stats import SURE, ranks_above
 from weighbridge.checks.forecast.transfer import capacity_transfer, limit_transfer
 from weighbridge.checks.forecast.userload import UserLoad, think_time, user_load, with_retries
-from weighbridge.checks.forecast.weigh import SURE, Policy, Weighed, measure, ranks_above
-from weighbridge.checks.forecast.windows import parse_window
+from weighbridge.checks.forecast.weigh import Policy, Weighed, measure
+from weighbridge.checks.forecast.windows import busy_times, parse_window
 from weighbridge.checks.register import Entry, concurrency_known, connections_per_user, rate_known, register, rows_ahead
 from weighbridge.connectors.base import Loadable, ObjectRef, Operation, Sql
 from weighbridge.connectors.session import NO_RETRY
@@ -136,6 +137,10 @@ class LoadCheck:
             raise Inconclusive(f"{point.id}: nothing could be sent: {seen.stopped or 'no level was run'}.")
         setting = self._setting(point, context, user, entries, rows)
         forecasts = [_with_remedies(f, seen, policy, setting) for f in load_forecasts(seen, setting)]
+        forecasts = [
+            f if f.users is None else replace(f, when=busy_times(f.users, point.scale, context.now()))
+            for f in forecasts
+        ]
         yield Measurement("load", _report(seen, policy, rows, same, shares, time.monotonic() - started))
         yield from forecasts
         yield from _findings(point, seen, policy, rows, same, forecasts)
@@ -336,6 +341,12 @@ def _scan_growth(sql: Sql, evidence: Evidence, ratio: float) -> Range:
 
 def _comparable(seen: Weighed, evidence: Evidence) -> bool:
     return seen.stopped is None and len(evidence.keys) > 1 and seen.calls + SAME_KEY_CALLS < seen.policy.calls
+
+
+def _with_times(forecast: Forecast, point: IntegrationPoint, context: Context) -> Forecast:
+    if forecast.users is None:
+        return forecast
+    return replace(forecast, when=busy_times(forecast.users, point.scale, context.now()))
 
 
 def _with_remedies(forecast: Forecast, seen: Weighed, policy: Policy, setting: Setting) -> Forecast:

@@ -14,6 +14,7 @@ from statistics import median
 from weighbridge.checks.forecast.plan import Burst, Level
 from weighbridge.checks.forecast.queueing import Station
 from weighbridge.checks.forecast.ranges import Range
+from weighbridge.checks.forecast.stats import SURE, ranks_above
 
 __all__ = [
     "Bucket",
@@ -29,6 +30,8 @@ __all__ = [
     "passing_rate",
 ]
 
+SPREAD = 0.2
+"""Variation of a lone call's time above which a slow end of a burst proves no queue by itself."""
 RISES = 1.15
 """A drain rate that grows by more than this when the burst doubles has not reached the capacity."""
 
@@ -131,6 +134,10 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     # a burst must hold at least two rounds of the slots that its drain rate implies, or it saw the release only
     rounds = largest / max(1.0, rates[largest] * mean_alone)
     saturated = stretch >= 1.6 and rounds >= 1.5 and distorted is None and (not rises or rounds >= 2.2)
+    if saturated and cv > SPREAD:
+        # calls that take very different times end one after another without any queue: they must be slower than alone
+        together = [end - start for b in clean if b.size == largest for start, end in b.succeeded]
+        saturated = ranks_above(together, unloaded) > SURE
     if not saturated:
         proven = max(
             min(rates[largest], _proven_rate(clean, largest)), _slots_shown(clean, largest, ordered) / mean_alone

@@ -12,7 +12,14 @@ from weighbridge.checks.forecast.queueing import erlang_load
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import Transfer
 from weighbridge.checks.forecast.userload import UserLoad
-from weighbridge.checks.forecast.windows import Background, Window, clock_time, growth_month, parse_window
+from weighbridge.checks.forecast.windows import (
+    Background,
+    Window,
+    busy_times,
+    clock_time,
+    growth_month,
+    parse_window,
+)
 from weighbridge.connectors.base import Limit
 from weighbridge.contracts.scale import Scale
 
@@ -296,23 +303,10 @@ def _concurrency(question: Question, window: Window) -> Forecast:
         "cap": cap, "load": round(load, 4), "background": others, "seconds": round(seconds.mid, 5),
         "calls_per_user_hour": round(rate.mid * 3600 / user.peak_factor, 4), "peak_factor": round(user.peak_factor, 4),
     }  # fmt: skip
-    when = {"ordinary": None, "month_end": None, "month": _month(question, users.mid)}
-    when |= _busy_hours(question, users.mid)
+    when = busy_times(users.mid, scale, question.now)
     from weighbridge.checks.forecast.remedies import concurrency_remedies
 
     return _answer(question, "concurrency", users, inputs, when, concurrency_remedies(inputs, users))
-
-
-def _busy_hours(question: Question, users: float) -> dict[str, str | None]:
-    """The first hour of the day busy enough for a ceiling that holds `users` in the busiest hour."""
-    scale = question.scale
-    top = max(scale.weights)
-    need = users / scale.production_users
-
-    def first(factor: float) -> str | None:
-        return next((f"{h:02d}:00" for h, w in enumerate(scale.weights) if w / top * factor > need), None)
-
-    return {"ordinary": first(1.0), "month_end": first(scale.month_end_factor)}
 
 
 def _connections(question: Question, window: Window) -> Forecast:
@@ -331,8 +325,7 @@ def _connections(question: Question, window: Window) -> Forecast:
     inputs = {
         "cap": room, "reserve": scale.reserve, "background": others, "connections_per_user": per, "reserved": reserved,
     }  # fmt: skip
-    when = {"ordinary": None, "month_end": None, "month": _month(question, users.mid)}
-    when |= _busy_hours(question, users.mid)
+    when = busy_times(users.mid, scale, question.now)
     from weighbridge.checks.forecast.remedies import connection_remedies
 
     reason = f"a user is taken to hold {per:g} connection(s); connections_per_user in the system's table says otherwise"

@@ -12,7 +12,7 @@ from weighbridge.checks.forecast.plan import Level
 from weighbridge.checks.forecast.queueing import Station, bucket_load, crossing, machine_repair, users_at_blocking
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import Transfer
-from weighbridge.checks.forecast.weigh import Weighed, level_broke, level_held
+from weighbridge.checks.forecast.weigh import Policy, Weighed, level_broke, level_held
 
 __all__ = ["Setting", "load_forecasts", "proven_users"]
 
@@ -84,11 +84,16 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
                 best = max(best, float(level.users))
             continue
         # a compressed ramp: the same calls a second come from more users who pause longer, but those come in crowds,
-        # and never more than the level's users were in progress at once
-        sent = level.throughput / setting.per_user_s if setting.per_user_s > 0 else 0.0
-        most = users_at_blocking(level.users, seen.alone_s, seen.policy.think_s, seen.policy.error_objective)
-        best = max(best, min(sent, most))
+        # and never more than the level's users were in progress at once, for as long as its calls took
+        rate = min(level.throughput, level.users / (level.think_s + level.mean_s))
+        sent = rate / setting.per_user_s if setting.per_user_s > 0 else 0.0
+        best = max(best, min(sent, _crowd(level, seen.policy)))
     return best
+
+
+def _crowd(level: Level, policy: Policy) -> float:
+    """Users who pause as real ones do and hardly ever have more calls in progress than the level's users had."""
+    return users_at_blocking(level.users, level.mean_s, policy.think_s, policy.error_objective)
 
 
 def _common(seen: Weighed, setting: Setting, transfer: Transfer) -> dict[str, Any]:
@@ -183,7 +188,8 @@ def _latency(seen: Weighed, setting: Setting, void: str | None) -> Forecast:
         reason = capacity.reason
     for level in seen.flat:
         if not level.failed and level.calls >= 30 and level.p95_high_s <= policy.objective_s:
-            bound = max(bound, 0.9 * level.throughput * (policy.think_s + level.mean_s))
+            rate = min(level.throughput, level.users / level.mean_s)
+            bound = max(bound, min(0.9 * rate * (policy.think_s + level.mean_s), _crowd(level, policy)))
     bound *= setting.capacity.factor.low / max(1.0, setting.growth.high)
     return refuse(f"not predictable from this probe: {reason}", round(bound, 1) if bound else None, nxt)
 

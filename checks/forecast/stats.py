@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from weighbridge.checks.forecast.plan import Audit, Level
 
-__all__ = ["level_of", "percentile", "percentile_ends"]
+__all__ = ["SURE", "level_of", "percentile", "percentile_ends", "ranks_above"]
 
 HIGHEST_US = 600_000_000
+SURE = 2.6
+"""Standard errors by which ranks must differ before one is called slower than the other."""
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -55,3 +57,10 @@ def level_of(
         p95_low_s=low, p95_high_s=high, sd_s=sd, sent=sent, audit=audit, stopped=stopped, latencies=tuple(latencies),
         elapsed_s=elapsed_s, starts=tuple(starts),
     )  # fmt: skip
+
+
+def ranks_above(these: Sequence[float], those: Sequence[float]) -> float:
+    """Standard errors by which `these` rank above `those` (Mann and Whitney): medians of few calls differ by chance."""
+    n, m = len(these), len(those)
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in these for b in those)
+    return (wins - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)

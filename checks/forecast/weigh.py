@@ -6,7 +6,6 @@ It drives whatever implements `Drive`: a load engine in front of a real system, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -23,6 +22,7 @@ from weighbridge.checks.forecast.burst import (
 from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
+from weighbridge.checks.forecast.stats import SURE, ranks_above
 
 __all__ = [
     "Exhausted",
@@ -33,12 +33,9 @@ __all__ = [
     "level_held",
     "measure",
     "planned",
-    "ranks_above",
 ]
 
 REPEATS = 4
-SURE = 2.6
-"""Standard errors by which ranks must differ before one is called slower than the other."""
 LEAST_SLOWER = 0.05
 """Share of the objective by which a lone call must have slowed down to be worth a word."""
 SMALLEST_BURST = 32
@@ -140,13 +137,6 @@ class Weighed:
         grown = after.p50_s / before.p50_s if before.p50_s > 0 else 1.0
         slower = grown > 1.5 and after.p50_s - before.p50_s > LEAST_SLOWER * self.policy.objective_s
         return grown if slower and ranks_above(after.latencies, before.latencies) > SURE else None
-
-
-def ranks_above(these: Sequence[float], those: Sequence[float]) -> float:
-    """Standard errors by which `these` rank above `those` (Mann and Whitney): medians of few calls differ by chance."""
-    n, m = len(these), len(those)
-    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in these for b in those)
-    return (wins - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
 
 
 def planned(policy: Policy) -> list[dict[str, float | int | str]]:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from weighbridge.contracts.scale import Scale
 
-__all__ = ["DAY_S", "Background", "Window", "background_of", "clock_time", "growth_month", "parse_window"]
+__all__ = ["DAY_S", "Background", "Window", "background_of", "busy_times", "clock_time", "growth_month", "parse_window"]
 
 DAY_S = 86_400
 MINUTES = 1_440
@@ -189,3 +189,21 @@ def growth_month(
             when = now.month - 1 + month
             return f"{now.year + when // 12:04d}-{when % 12 + 1:02d}"
     return None
+
+
+def busy_times(users: float, scale: Scale, now: datetime) -> dict[str, str | None]:
+    """When a ceiling that holds `users` in the busiest hour is met: hour of an ordinary day, of a month-end day, month.
+
+    None where it is not met on such a day, or within the horizon.
+    """
+    top = max(scale.weights)
+    need = users / scale.production_users
+
+    def first(factor: float) -> str | None:
+        return next((f"{h:02d}:00" for h, w in enumerate(scale.weights) if w / top * factor > need), None)
+
+    month = growth_month(
+        users, users_now=scale.production_users, growth_per_year=scale.growth_per_year,
+        horizon_months=scale.horizon_months, now=now,
+    )  # fmt: skip
+    return {"ordinary": first(1.0), "month_end": first(scale.month_end_factor), "month": month}

@@ -176,6 +176,32 @@ def test_a_stronger_staging_never_makes_production_ready(staging, production, se
     assert decide(list(carried.values()), to.target, 1.2) != "READY"
 
 
+@pytest.mark.parametrize(
+    ("system", "think", "objective", "users", "target"),
+    [
+        (System(11, 1.18, shape="lognormal", cv=0.3, cap=25), 23.9, 5.4, 40, 236),
+        (System(1, 0.43, shape="lognormal", cv=1.26), 58.9, 3.2, 10, 97),
+    ],
+    ids=["a pool behind a cap", "one slot with a long tail"],
+)
+def test_few_users_who_hardly_pause_prove_no_crowd_that_does(system, think, objective, users, target):
+    to = setting(calls_per_user_hour=3600 / (think + system.service_s), target=target)
+    asked = {"think_s": think, "objective_s": objective, "max_users": users, "seconds": 40.0, "to": to}
+    real = truth(system, think, objective, 0.01)
+    for seed in range(4):
+        forecasts = weigh(system, seed=seed, needed_per_s=1.2 * target / (think + system.service_s), **asked)[1]
+        for forecast in forecasts.values():
+            assert forecast.users is not None or (forecast.at_least or 0.0) <= real * 1.05
+        assert decide(list(forecasts.values()), target, 1.2) != "READY"
+
+
+def test_a_long_tail_is_no_queue():
+    system = System(472, 1.28, shape="lognormal", cv=2.5)
+    for seed in range(6):
+        seen = weigh(system, seed=seed, think_s=0.37, objective_s=8.5, max_users=20, max_burst=32)[0]
+        assert not seen.capacity.saturated
+
+
 def test_a_hidden_bucket_is_never_a_yes():
     system = System(2000, 0.03, rate=150.0, bucket=3000)
     seen, forecasts = weigh(system, to=setting(rate_known=False, target=200))
