@@ -1,9 +1,13 @@
-"""Quality rules on landed rows beside one DuckDB aggregate query and Great Expectations on pandas, in one run.
+"""Quality rules on landed rows beside one DuckDB aggregate query, Great Expectations on pandas and datacontract-cli.
 
-    python bench/bench_quality.py [ROWS ...] [--parquet] [--pandas]
+    python -m bench quality
+    python bench/bench_quality.py [ROWS ...] [--no-peers]
 
-Each engine runs in a process of its own, so that seconds and peak memory are its own. Importing Great Expectations is
-left out of the seconds: a run imports it once.
+The limits: 3 times the one aggregate query and 1 GB at 10,000,000 rows, and a cost per row that does not grow. Each
+engine runs in a process of its own, so that seconds and peak memory are its own. Importing an engine's libraries is
+left out of its seconds: a run imports them once. The peers hold what they check in memory or take minutes, so they run
+up to 1,000,000 rows. datacontract-cli is found where it is installed here or as a command on PATH (it needs an older
+DuckDB than Weighbridge: `pipx install 'datacontract-cli[duckdb,parquet]'`); elsewhere its line says that it is skipped.
 """
 
 # ruff: noqa: E501 - SQL and rules read best a line each
@@ -11,8 +15,10 @@ left out of the seconds: a run imports it once.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -158,6 +164,45 @@ def run_pandas(path: Path, rows: int) -> float:
     return _best(lambda: batch.validate(suite))
 
 
+PEER = """\
+import json, resource, sys, time
+from datacontract.data_contract import DataContract
+
+def once():
+    started = time.perf_counter()
+    run = DataContract(data_contract_file=sys.argv[1]).test()
+    failed = [c.name for c in run.checks if c.result not in ("passed", "warning")]
+    assert len(run.checks) > 30 and not failed, failed
+    return time.perf_counter() - started
+
+best = min(once() for _ in range(3))
+print(json.dumps({"seconds": best, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+def peer_python() -> str | None:
+    """The interpreter that has datacontract-cli: ours, or the one beside the command on PATH; None where there is none."""
+    if importlib.util.find_spec("datacontract") is not None:
+        return sys.executable
+    command = shutil.which("datacontract")
+    beside = Path(command).resolve().parent / "python" if command else None
+    return str(beside) if beside is not None and beside.exists() else None
+
+
+def measure_datacontract(path: Path) -> dict[str, float] | str:
+    """The same contract on the same rows as Parquet; its checks of types are only warnings there."""
+    python = peer_python()
+    if python is None:
+        return "skipped: not installed"
+    file = path.with_name("peer.odcs.yaml")
+    server = f"servers: [{{server: bench, type: local, path: '{path.with_suffix('.parquet')}', format: parquet}}]"
+    file.write_text(CONTRACT.replace("servers: [{server: bench, type: custom}]", server), encoding="utf-8")
+    run = subprocess.run([python, "-c", PEER, str(file)], capture_output=True, text=True, check=False)
+    if run.returncode:
+        return f"failed: {(run.stderr.strip().splitlines() or ['no word'])[-1][:200]}"
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def _best(work: Any, times: int = 3) -> float:
     seconds = []
     for _ in range(times):
@@ -167,6 +212,7 @@ def _best(work: Any, times: int = 3) -> float:
     return min(seconds)
 
 
+MOST_FOR_PEERS = 1_000_000
 ENGINES = {"aggregate": run_aggregate, "parquet": run_parquet, "weighbridge": run_weighbridge, "pandas": run_pandas}
 
 
@@ -180,9 +226,8 @@ def measure(engine: str, path: Path, rows: int) -> dict[str, float]:
 
 def main(argv: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", type=int, default=[1_000_000])
-    parser.add_argument("--parquet", action="store_true")
-    parser.add_argument("--pandas", action="store_true")
+    parser.add_argument("rows", nargs="*", type=int, default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--engine")
     parser.add_argument("--path", type=Path)
     given = parser.parse_args(list(argv))
@@ -191,23 +236,35 @@ def main(argv: Sequence[str] = ()) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seconds": seconds, "peak_mb": peak}))
         return
+    ours: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for rows in given.rows:
-            path = prepare(Path(folder), rows, parquet=given.parquet)
-            engines = [
-                "aggregate",
-                "weighbridge",
-                *(["parquet"] if given.parquet else []),
-                *(["pandas"] if given.pandas else []),
-            ]
-            found = {engine: measure(engine, path, rows) for engine in engines}
+            peers = not given.no_peers and rows <= MOST_FOR_PEERS
+            path = prepare(Path(folder), rows, parquet=peers)
+            engines = ["aggregate", "weighbridge", *(["parquet", "pandas"] if peers else [])]
+            found: dict[str, dict[str, float] | str] = {engine: measure(engine, path, rows) for engine in engines}
+            if peers:
+                found["datacontract-cli"] = measure_datacontract(path)
+            base = found["aggregate"]
+            assert isinstance(base, dict)
             for engine, figures in found.items():
-                ratio = figures["seconds"] / found["aggregate"]["seconds"]
+                if isinstance(figures, str):
+                    print(f"{rows:>11,} rows  {engine:<16} {figures}")
+                    continue
+                if engine == "weighbridge":
+                    ours[rows] = figures["seconds"] / rows
                 print(
-                    f"{rows:>11,} rows  {engine:<12} {figures['seconds']:7.3f} s  {ratio:5.2f}x  "
-                    f"{figures['seconds'] / rows * 1e6:6.3f} us/row  {figures['peak_mb']:6.0f} MB"
+                    f"{rows:>11,} rows  {engine:<16} {figures['seconds']:7.3f} s  "
+                    f"{figures['seconds'] / base['seconds']:6.2f}x  {figures['seconds'] / rows * 1e6:7.3f} us/row  "
+                    f"{figures['peak_mb']:6.0f} MB" + ("  (limit 3x, 1,024 MB)" if engine == "weighbridge" else "")
                 )
             path.unlink()
+    if len(ours) > 1:
+        least, most = min(ours), max(ours)
+        print(
+            f"cost of a row at {most:,} rows is {ours[most] / ours[least]:.2f} of that at {least:,} "
+            "(limit 1: it does not grow; the fixed cost of a suite weighs more on few rows)"
+        )
 
 
 if __name__ == "__main__":

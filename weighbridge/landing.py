@@ -1,6 +1,7 @@
 """Lands what a connector reads: pages into one DuckDB table, in bounded memory, whole or not at all.
 
-The file is written aside and renamed, mode 0600: a run that is killed leaves no half landing behind.
+The file is written aside and renamed, mode 0600: a run that is killed leaves no half landing behind. One INSERT takes
+in the whole stream beside the reading: an INSERT a portion writes everything twice and costs three times as much.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "land", "recall"]
 
 TABLE = "rows"
-BATCH_ROWS = 50_000
+BATCH_ROWS = 2_000
+"""Smaller pages are put together to so many rows."""
+WAITING_BATCHES = 4
+SAID_EVERY = 50_000
 MEMORY = "512MB"
 _KEPT_OBSERVATIONS = 200
 
@@ -62,10 +68,10 @@ def land(
     try:
         with _private_umask(), contextlib.closing(duckdb.connect(str(aside))) as database:
             database.execute(f"SET memory_limit='{MEMORY}'; SET threads=2")
-            writer = _Writer(database, schema, columns, progress, ref)
-            for page in connector.read(ref, columns=list(columns)):
-                writer.add(page)
-            writer.finish()
+            with _Writer(database, schema, columns, progress, ref) as writer:
+                for page in connector.read(ref, columns=list(columns)):
+                    writer.add(page)
+                writer.finish()
         landing = writer.landing(path, keys)
         _keep(landing)
         aside.replace(path)
@@ -77,6 +83,65 @@ def land(
     finally:
         _forget(aside)
     return landing
+
+
+class _Stream:
+    """A table that takes in batches in a thread of its own; the connector stays in the caller's."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, table: str, shape: pa.Schema) -> None:
+        self._database = database
+        self._table = table
+        self._shape = shape
+        self._waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(WAITING_BATCHES)
+        self._whole = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._take_in, name=f"landing {table}", daemon=True)
+        self._thread.start()
+
+    def put(self, batch: pa.RecordBatch | None) -> None:
+        """Wait for room. Raises what the database raised."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(batch, timeout=0.2)
+                return
+
+    def end(self) -> None:
+        """Everything was put: wait until it is kept."""
+        self._whole = True
+        self.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def abandon(self) -> None:
+        """Keep nothing of what was put, and leave no thread behind."""
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=0.2)
+                self._thread.join()
+
+    def _take_in(self) -> None:
+        import pyarrow as pa
+
+        try:
+            arriving = pa.RecordBatchReader.from_batches(self._shape, self._batches())
+            self._database.register("stream", arriving)
+            self._database.execute(f"INSERT INTO {self._table} SELECT * FROM stream")
+            self._database.unregister("stream")
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
+            self._error = error
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._waiting.get()) is not None:
+            yield batch
+        if not self._whole:
+            raise _AbandonedError
+
+
+class _AbandonedError(Exception):
+    """The reading ended before the end of the rows."""
 
 
 class _Writer:
@@ -103,6 +168,7 @@ class _Writer:
         self.pages: list[PageLog] = []
         self.observations: list[Observation] = []
         self.peak = 0
+        self._said = 0
         empty = self._framed(pa.RecordBatch.from_pylist([], schema=self.shape), 0, 0)
         database.register("arriving", pa.Table.from_batches([empty]))
         database.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM arriving")
@@ -110,6 +176,15 @@ class _Writer:
         database.execute(
             f"CREATE TABLE {TABLE}__misfits (row BIGINT, column_name VARCHAR, raw VARCHAR, reason VARCHAR)"
         )
+        self._aside = database.cursor()
+        self._stream = _Stream(database, TABLE, empty.schema)
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.abandon()
+        self._aside.close()
 
     def add(self, page: Page) -> None:
         batch = page.batch
@@ -143,10 +218,15 @@ class _Writer:
         self._waiting += batch.num_rows
         if self._waiting >= BATCH_ROWS:
             self._flush()
+        if self.rows - self._said >= SAID_EVERY:
+            self._said = self.rows
+            self._look()
             self._progress(f"{self._name}: {self.rows:,} rows read")
 
     def finish(self) -> None:
         self._flush()
+        self._stream.end()
+        self._look()
         self._database.execute("CHECKPOINT")
 
     def landing(self, path: Path, keys: Sequence[str]) -> Landing:
@@ -189,22 +269,23 @@ class _Writer:
                 "reason": pa.array([m.reason for m in found], pa.string()),
             }
         )
-        self._insert(f"{TABLE}__misfits", rows)
+        self._aside.register("misfits", rows)
+        self._aside.execute(f"INSERT INTO {TABLE}__misfits SELECT * FROM misfits")
+        self._aside.unregister("misfits")
 
     def _flush(self) -> None:
         if not self._pending:
             return
-        import psutil
         import pyarrow as pa
 
-        self._insert(TABLE, pa.Table.from_batches(self._pending))
+        for batch in pa.Table.from_batches(self._pending).combine_chunks().to_batches():
+            self._stream.put(batch)
         self._pending, self._waiting = [], 0
-        self.peak = max(self.peak, psutil.Process().memory_info().rss)
 
-    def _insert(self, table: str, rows: pa.Table) -> None:
-        self._database.register("arriving", rows)
-        self._database.execute(f"INSERT INTO {table} SELECT * FROM arriving")
-        self._database.unregister("arriving")
+    def _look(self) -> None:
+        import psutil
+
+        self.peak = max(self.peak, psutil.Process().memory_info().rss)
 
 
 def _keep(landing: Landing) -> None:
