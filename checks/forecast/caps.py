@@ -352,4 +352,7 @@ def _rows(question: Question, window: Window) -> Forecast:
         cap, users_now=max(1.0, float(question.extra.get("rows_now", rows))), growth_per_year=scale.growth_per_year,
         horizon_months=scale.horizon_months, now=question.now,
     )  # fmt: skip
-    return _answer(question, "rows", users, inputs, {"ordinary": None, "month_end": None, "month": month})
+    reason = f"there is room for {cap:,.0f} rows, and production will hold {rows:,.0f}"
+    return _answer(
+        question, "rows", users, inputs, {"ordinary": None, "month_end": None, "month": month}, reason=reason
+    )

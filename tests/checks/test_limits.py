@@ -165,3 +165,14 @@ def test_the_tighter_scope_of_one_name_counts(server):
     assert forecasts["connections"].users == pytest.approx(200)
     assert sum(isinstance(r, Forecast) for r in results) == 1
     assert "limits.below_target" in findings
+
+
+def test_a_platform_of_rows_is_shown_in_rows(server):
+    from weighbridge.report.view import users_words
+
+    rows = quota(1_048_576.0, name="rows", unit="rows", window=None, scope="file")
+    forecast = ask(server, rows, expected_rows=1_000)[0]["rows"]
+    assert forecast.users == pytest.approx(524_288)
+    assert forecast.reason == "there is room for 1,048,576 rows, and production will hold 1,000"
+    row = {"model": forecast.model, "users": forecast.users, "low": forecast.low, "high": forecast.high}
+    assert users_words(row | {"inputs": dict(forecast.inputs), "at_least": None}) == "1,048,576 rows"

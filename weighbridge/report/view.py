@@ -245,6 +245,8 @@ def users_words(row: Mapping[str, Any] | None) -> str:
     """`180 [165, 195]`, `at least 40` or `unknown`, from a forecast."""
     if row is None:
         return "unknown"
+    if row.get("model") == "rows" and row["users"] is not None and (row.get("inputs") or {}).get("cap"):
+        return f"{number(row['inputs']['cap'])} rows"  # half a million users of a sheet say nothing to anybody
     if row["users"] is not None:
         return number(row["users"]) + _interval(row)
     if row["at_least"] is not None:
