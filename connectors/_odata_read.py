@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from weighbridge.connectors._odata_client import Target
 from weighbridge.connectors._odata_types import array_of
-from weighbridge.connectors._rows import RowsToPage
+from weighbridge.connectors._rows import RowsToPage, fruitless
 from weighbridge.connectors.base import Column, Key, Misfit, Observation, OperationResult, Page
 from weighbridge.connectors.errors import MissingObjectError, ProtocolError, SettingsError
 
@@ -197,11 +197,13 @@ class ReadPlan:
                 ),
             )
         seen: set[bytes] = set()
-        number = 0
+        number = empty = 0
         while True:
             got = self._fetch(address, query, prefer=prefer)
             query = None
             number += 1
+            empty = 0 if got.rows else empty + 1
+            fruitless(self.target.name, empty)
             if self.keys:
                 observations += self.maker.seam(self._keys_of(got.rows), number, strict=False)
             cursor = None

@@ -13,10 +13,22 @@ from weighbridge.connectors._odata_types import MISSING, array_of
 from weighbridge.connectors.base import Column, Misfit, Observation, Page
 from weighbridge.connectors.errors import ProtocolError
 
-__all__ = ["Arrays", "RowsToPage"]
+__all__ = ["Arrays", "RowsToPage", "fruitless"]
+
+MOST_EMPTY = 100
+"""Pages without a row that may follow each other: some services skip over what a filter leaves out."""
 
 Arrays = Callable[[Sequence[Any], Column], tuple[pa.Array, list[Misfit]]]
 """(values, column) -> the array and the values that did not fit."""
+
+
+def fruitless(what: str, pages: int) -> None:
+    """Raise ProtocolError after too many pages without a row: a next page that is always named never ends."""
+    if pages > MOST_EMPTY:
+        raise ProtocolError(
+            f"{what}: {pages} pages came without a row, and each names a next one.",
+            remedy="The server's paging does not end: nothing is missing from what was read; tell the system's owner.",
+        )
 
 
 def plain_arrays(values: Sequence[Any], column: Column) -> tuple[pa.Array, list[Misfit]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.csv
 
+from weighbridge.connectors._rows import fruitless
 from weighbridge.connectors._salesforce_errors import LocatorGone
 from weighbridge.connectors._salesforce_types import batch_of
 from weighbridge.connectors.base import Column, Observation, Page
@@ -112,6 +113,7 @@ def query_pages(
     seams = _Seams(set())
     total: int | None = None
     resume: str | None = None
+    empty = 0
     while True:
         sends, started = client.sends, time.monotonic()
         try:
@@ -127,6 +129,8 @@ def query_pages(
             continue
         seconds = time.monotonic() - started
         records, done, onward = _parts(answer, question)
+        empty = 0 if records else empty + 1
+        fruitless(question.object, empty)
         if total is None:
             total = int(answer.get("totalSize", 0)) if limit is None else -1
             if give_way is not None and give_way(total):

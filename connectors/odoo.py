@@ -147,7 +147,10 @@ class OdooConnector(Connector):
             uid = context.get("uid") if isinstance(context, dict) else None
             if not isinstance(uid, int):
                 return {"login": self.options.username}
-        rows = self._call("res.users", "read", [[uid]], fields=["login", "company_ids"], _operation="probe")
+        try:
+            rows = self._call("res.users", "read", [[uid]], fields=["login", "company_ids"], _operation="probe")
+        except AccessError:  # a portal user may not read even itself
+            rows = []
         return rows[0] if isinstance(rows, list) and rows else {"login": self.options.username}
 
     def limits(self) -> Sequence[Limit]:

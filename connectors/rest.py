@@ -16,7 +16,7 @@ from weighbridge.connectors._odata_types import Number
 from weighbridge.connectors._rest_infer import at_path, infer
 from weighbridge.connectors._rest_options import RestObject, RestOptions
 from weighbridge.connectors._rest_pages import Step, rows_of
-from weighbridge.connectors._rows import RowsToPage
+from weighbridge.connectors._rows import RowsToPage, fruitless
 from weighbridge.connectors._web_auth import Login
 from weighbridge.connectors.base import (
     Column,
@@ -264,7 +264,7 @@ class RestConnector(Connector):
         base = self._first(about, page_rows, where)
         seen: set[str] = set()
         meter = self.session.meter
-        first = meter.attempts
+        first, last, empty = meter.attempts, b"", 0
         while True:
             before, started = meter.attempts, time.monotonic()
             path, query = step.request(about, base)
@@ -275,6 +275,14 @@ class RestConnector(Connector):
                     raise
                 return  # many frameworks answer 404 to the page behind the last
             rows = rows_of(name, about, answer.json())
+            if rows and answer.body == last:
+                raise ProtocolError(
+                    f"{name}: the same page comes again and again: the API does not know the paging parameter.",
+                    remedy="Correct paging and its parameters in the description; nothing was counted twice.",
+                )
+            last = answer.body
+            empty = 0 if rows else empty + 1
+            fruitless(name, empty)
             meter.count(rows=len(rows))
             following = step.following(about, answer, rows)
             mark = json.dumps([following.address, following.cursor]) if following else ""

@@ -123,6 +123,14 @@ def test_links_of_every_kind_are_followed_to_the_letter(link: str) -> None:
     assert seen == ["a/b&c='d' e"]
 
 
+def test_links_that_never_end_and_bring_nothing() -> None:
+    def answer(asked: Asked) -> Answer:
+        return as_json({"value": [], "@odata.nextLink": f"Things?page={int(asked.query.get('page', 1)) + 1}"})
+
+    with odata(answer) as connector, pytest.raises(ProtocolError, match="without a row"):
+        ids(connector)
+
+
 @pytest.mark.parametrize("cap", [7, 50, 77])
 def test_a_silent_cap_of_any_size(cap: int) -> None:
     """A server that sends so many rows whatever is asked, and no link."""
@@ -261,6 +269,32 @@ def test_a_page_behind_the_last_that_is_not_there(end: int) -> None:
         with RestConnector(options, Session(retry=QUICK)) as connector:
             found = [n for p in connector.read("things") for n in p.batch["Id"].to_pylist()]
             assert found == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+def test_an_api_that_ignores_the_paging_parameter(paging: str) -> None:
+    with serving(lambda _a: as_json({"results": rows(1)})) as served:
+        things = {"path": "things", "rows": "results", "key": "Id", "paging": paging}
+        options = {"url": served.url, "objects": {"things": things}}
+        with RestConnector(options, Session(retry=QUICK)) as connector:
+            with pytest.raises(ProtocolError, match="again and again"):
+                connector.count("things")
+            with pytest.raises(ProtocolError, match="again and again"):
+                list(connector.read("things"))
+        assert len(served.asked) < 10
+
+
+def test_cursors_that_never_end_and_bring_nothing() -> None:
+    def answer(asked: Asked) -> Answer:
+        return as_json({"results": [], "next": str(int(asked.query.get("cursor", 1)) + 1)})
+
+    with serving(answer) as served:
+        things = {"path": "things", "rows": "results", "key": "Id", "paging": "cursor", "cursor": "next"}
+        with (
+            RestConnector({"url": served.url, "objects": {"things": things}}, Session(retry=QUICK)) as connector,
+            pytest.raises(ProtocolError, match="without a row"),
+        ):
+            connector.count("things")
 
 
 # --- Odoo ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -17,6 +18,7 @@ from weighbridge.engine.distributed import LocustEngine, decode_key, encode_key
 from weighbridge.errors import UsageProblem
 from weighbridge.project import Project
 from weighbridge.sandbox.queue_server import QueueServer
+from weighbridge.sandbox.server import start
 
 locust = pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="needs the extra: weighbridge[locust]")
 KEYS = [(i,) for i in range(300)]
@@ -81,3 +83,58 @@ def test_a_master_and_two_workers_hold_a_level(tmp_path):
             with pytest.raises(RuntimeError, match="100 are allowed"):
                 engine.run(plan(users=101))
             crew.close()
+
+
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: numbers
+version: 1.0.0
+status: active
+servers: [{server: erp, type: custom, environment: sandbox}]
+slaProperties:
+  - {property: calls_per_user_hour, value: 1200}
+  - {property: latency_objective_ms, value: 500}
+schema:
+  - name: Number
+    physicalName: Numbers
+    properties:
+      - {name: Id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
+"""
+
+
+@locust
+@pytest.mark.slow
+def test_the_same_report_comes_out(tmp_path):
+    services = {"": {"dataset": "numbers", "rows": 500}}
+    limits = {"latency_ms": 10, "pool": 8}
+    with start("weighbridge.sandbox.odata.app:create", {"services": services, "limits": limits}) as server:
+        (tmp_path / "contracts").mkdir()
+        (tmp_path / "contracts" / "numbers.odcs.yaml").write_text(CONTRACT)
+        (tmp_path / "weighbridge.toml").write_text(f"""
+[systems.erp]
+connector = "odata"
+[systems.erp.sandbox]
+url = "{server.url}/odata"
+max_users = 8
+max_burst = 16
+ramp_seconds = 12
+""")
+        found = {}
+        for engine, more in (("local", []), ("locust", ["--workers", "2"])):
+            folder = tmp_path / engine
+            line = ["run", "--config", str(tmp_path / "weighbridge.toml"), "--env", "sandbox", "--checks", "load"]
+            outcome = CliRunner().invoke(
+                cli, [*line, "--engine", engine, *more, "--out", str(folder), "--format", "json", "-q", "--no-history"]
+            )
+            assert (folder / "report.json").is_file(), outcome.output
+            found[engine] = json.loads((folder / "report.json").read_text())["points"][0]
+    here, there = found["local"], found["locust"]
+    assert set(here["load"]) == set(there["load"])
+    assert there["checks"][0]["status"] == here["checks"][0]["status"]
+    assert there["checks"][0]["error"] is None
+    for levels in (here["load"]["levels"], there["load"]["levels"]):
+        assert max(level["users"] for level in levels) == 8
+        assert all(not level["errors"] for level in levels)
+        assert all(10 <= level["p50_ms"] < 60 for level in levels)
+    assert {f["limit"] for f in there["forecast"]} == {f["limit"] for f in here["forecast"]}

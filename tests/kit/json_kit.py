@@ -41,6 +41,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[Served]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's delayed acknowledgement
 
         def do_any(self) -> None:
             parts = urlsplit(self.path)
