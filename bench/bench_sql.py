@@ -84,8 +84,12 @@ READERS = {
 
 def one(name: str, port: int) -> None:
     """In a process of its own: seconds and peak memory of one reader, imports left out of the seconds."""
-    import pyarrow.csv  # noqa: F401
-
+    if "odbc" in name:
+        import pyodbc  # noqa: F401
+    if "Arrow" in name:
+        from weighbridge.connectors import _sql_types, odbc, sql  # noqa: F401
+    if name.startswith("sql"):
+        import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
     started = time.perf_counter()
     total = READERS[name](port)
     seconds = time.perf_counter() - started

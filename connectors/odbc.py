@@ -18,8 +18,10 @@ from weighbridge.connectors._odbc_driver import (
     load_pyodbc,
     parse_string,
 )
+from weighbridge.connectors._sql_connection import GRACE
 from weighbridge.connectors._sql_dialects import Product, product_for
 from weighbridge.connectors._sql_errors import classify
+from weighbridge.connectors._sql_plan import Plan, key_texts
 from weighbridge.connectors.base import (
     Column,
     Connector,
@@ -38,7 +40,7 @@ from weighbridge.connectors.errors import (
     SettingsError,
 )
 from weighbridge.connectors.session import Endpoint, Session
-from weighbridge.connectors.sql import GRACE, SqlConnector, _Plan
+from weighbridge.connectors.sql import SqlConnector
 
 __all__ = ["OdbcConnector", "OdbcOptions"]
 
@@ -67,6 +69,10 @@ DRIVER_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "mysql": {"FORWARDONLY": "1", "NO_CACHE": "1"},
 }
 HOST_KEYS = ("server", "servername", "host", "hostname")
+PLAIN: Mapping[str, str] = {"postgresql": '"', "sqlite": '"', "mariadb": "`", "mysql": "`"}
+"""Products whose reading statements are written here, and their quotation mark."""
+ROW_VALUES = ("postgresql", "sqlite")
+"""Products that compare (a, b) > (x, y) by their index; the others get it written out."""
 HEXED = ("mysql", "mariadb", "sqlite")
 PAGE_ROWS = 5_000
 
@@ -200,7 +206,8 @@ class OdbcConnector(SqlConnector):
                     self._about[word] = str(guarded.getinfo(number)).strip("\0 ")
                 except self._pyodbc.Error:
                     self._about[word] = ""
-            self._dialect, self._product = _dialect_of(self._about, self._pyodbc)
+            self._about["dialect"] = _dialect_name(self._about)
+            self._product = product_for(self._about["dialect"])
         if self.dialect not in {"postgresql", "mariadb", "mysql", "sqlite"}:
             # elsewhere the driver carries the timeout; those above ignore or refuse it, and have one on the server
             try:
@@ -216,7 +223,26 @@ class OdbcConnector(SqlConnector):
 
     @property
     def dialect(self) -> str:
-        return "odbc" if self._dialect is None else str(self._about.get("dialect", self._dialect.name))
+        return self._about.get("dialect", "odbc")
+
+    def _writer(self) -> Any:
+        # only where plain words will not do: a read of a usual product never loads SQLAlchemy
+        if self._dialect is None:
+            self._dialect = _dialect_of(self._about, self._pyodbc)
+        return self._dialect
+
+    def _driver_errors(self) -> Any:
+        return getattr(self._pyodbc, "Error", ())
+
+    def quoted(self, object: str) -> str:
+        if self.dialect not in PLAIN:
+            return super().quoted(object)
+        schema, table = self._place(object)
+        return f"{self.quoted_name(schema)}.{self.quoted_name(table)}" if schema else self.quoted_name(table)
+
+    def quoted_name(self, column: str) -> str:
+        mark = PLAIN.get(self.dialect)
+        return super().quoted_name(column) if mark is None else f"{mark}{column.replace(mark, mark * 2)}{mark}"
 
     def engine(self) -> None:
         """There is no SQLAlchemy engine over plain ODBC: rules are checked on the landed rows."""
@@ -358,11 +384,11 @@ class OdbcConnector(SqlConnector):
     def _copies(self) -> bool:
         return False
 
-    def _windows(self, plan: _Plan, after: str | None, page_rows: int | None) -> Iterator[Any]:
+    def _windows(self, plan: Plan, after: str | None, page_rows: int | None) -> Iterator[Any]:
         # a driver may keep a statement's whole result: one page a statement keeps memory flat without its help
         return super()._windows(plan, after, page_rows or PAGE_ROWS)
 
-    def _stream(self, plan: _Plan, rows: int) -> Iterator[Any]:
+    def _stream(self, plan: Plan, rows: int) -> Iterator[Any]:
         options = DRIVER_OPTIONS.get(self.dialect)
         if self.dialect == "access":
             # mdbtools begins again behind the last row: the count bounds it
@@ -406,27 +432,70 @@ class OdbcConnector(SqlConnector):
 
         return {"page": Operation("page", call, f"SELECT ... FROM {object}, the first 50 rows", text)}
 
-    def _fetched(self, plan: _Plan, after: str | None, limit: int | None, rows: int) -> Iterator[Any]:
+    def _plan(self, object: str, columns: Sequence[str] | None) -> Plan:
+        plan = super()._plan(object, columns)
+        if self.dialect not in PLAIN:
+            return plan
+        # a driver hands decimals over as text, which pyodbc would turn into objects and we into text again
+        decimals = (n for n, t in zip(plan.fetched, plan.types, strict=True) if _decimal(t) and n not in plan.order)
+        return replace(plan, as_text=frozenset(decimals))
+
+    def _fetched(self, plan: Plan, after: str | None, limit: int | None, rows: int) -> Iterator[Any]:
         try:
             yield from super()._fetched(plan, after, limit, rows)
         except (self._pyodbc.Error, ValueError) as error:
             mapped = classify(error, f"{self.session.system}: the driver {self._about['driver']}, {plan.object}")
-            if not isinstance(mapped, RejectedError) or plan.as_text:
+            times = frozenset(n for n, t in zip(plan.fetched, plan.types, strict=True) if _temporal(t))
+            if not isinstance(mapped, RejectedError) or times <= plan.as_text:
                 raise
             if limit is None:
                 message = f"{mapped.message} One value stopped the whole fetch."
                 raise RejectedError(message, remedy="Read the column CAST AS varchar in a view.") from error
             # one value that the driver cannot bear ('2020-00-00') stops its fetch: take dates as the server's text
-            times = frozenset(n for n, t in zip(plan.fetched, plan.types, strict=True) if _temporal(t))
-            yield from super()._fetched(replace(plan, as_text=times), after, limit, rows)
+            yield from super()._fetched(replace(plan, as_text=plan.as_text | times), after, limit, rows)
 
-    def _keyset(self, plan: _Plan, after: str | None, limit: int | None) -> tuple[str, Any]:
-        if self.dialect != "access":
+    def _keyset(self, plan: Plan, after: str | None, limit: int | None) -> tuple[str, Any]:
+        name, values = self.quoted_name, ()
+        if self.dialect == "access":
+            # mdbtools speaks plain SQL: no qualified names, no ORDER BY
+            where = f" WHERE {w}" if (w := filter_of(plan.object)) else ""
+            return f"SELECT {', '.join(map(name, plan.fetched))} FROM {self.quoted(plan.object)}{where}", None
+        if self.dialect not in PLAIN:
             return super()._keyset(plan, after, limit)
-        # mdbtools speaks plain SQL: no qualified names, no ORDER BY
-        where = f" WHERE {w}" if (w := filter_of(plan.object)) else ""
-        chosen = ", ".join(map(self.quoted_name, plan.fetched))
-        return f"SELECT {chosen} FROM {self.quoted(plan.object)}{where}", None
+        cast = f"CAST({{}} AS {self._product.text_type})"
+        # a name of its own for what is cast: ORDER BY must mean the column, not its text
+        chosen = ", ".join(
+            f"{cast.format(name(c))} AS {name(f'as text {i}')}" if c in plan.as_text else name(c)
+            for i, c in enumerate(plan.fetched)
+        )
+        text = f"SELECT {chosen} FROM {self.quoted(plan.object)}"
+        conditions = [f"({w})"] if (w := filter_of(plan.object)) else []
+        if after is not None:
+            condition, values = self._behind(plan, after)
+            conditions.append(condition)
+        if conditions:
+            text += " WHERE " + " AND ".join(conditions)
+        if plan.order:
+            text += " ORDER BY " + ", ".join(map(name, plan.order))
+        return (text if limit is None else f"{text} LIMIT {limit}"), values or None
+
+    def _behind(self, plan: Plan, after: str) -> tuple[str, tuple[Any, ...]]:
+        """The condition of the rows behind a cursor, and its values."""
+        from weighbridge.connectors._sql_types import key_value
+
+        types = dict(zip(plan.fetched, plan.types, strict=True))
+        parts = zip(key_texts(after, plan.order), plan.order, strict=True)
+        values = tuple(key_value(text, types[k]) for text, k in parts)
+        names = [self.quoted_name(k) for k in plan.order]
+        if self.dialect in ROW_VALUES:
+            marks = ", ".join("?" * len(names))
+            return f"({', '.join(names)}) > ({marks})", values
+        alternatives, bound = [], ()
+        for i, name in enumerate(names):
+            same = " AND ".join(f"{n} = ?" for n in names[:i])
+            alternatives.append(f"({same} AND {name} > ?)" if same else f"{name} > ?")
+            bound += values[: i + 1]
+        return f"({' OR '.join(alternatives)})", bound
 
 
 class _Connecting:
@@ -455,16 +524,19 @@ def _default_port(driver: str) -> int | None:
     return next((port for word, port in ports if word in driver.lower()), None)
 
 
-def _dialect_of(about: dict[str, str], pyodbc: Any) -> tuple[Any, Product]:
-    """A SQLAlchemy dialect as a writer of statements, and the product's own words for settings and limits."""
+def _dialect_name(about: Mapping[str, str]) -> str:
+    """SQLAlchemy's name for what answered; `odbc` for what it has no name for."""
+    words = f"{about['product']} {about['driver']}".lower()
+    name = next((dialect for word, dialect in DIALECTS if word in words), "odbc")
+    return "mariadb" if name == "mysql" and "maria" in f"{words} {about['version']}".lower() else name
+
+
+def _dialect_of(about: Mapping[str, str], pyodbc: Any) -> Any:
+    """A SQLAlchemy dialect as a writer of statements."""
     from sqlalchemy.engine import default
     from sqlalchemy.engine.url import URL
 
-    words = f"{about['product']} {about['driver']}".lower()
-    name = next((dialect for word, dialect in DIALECTS if word in words), "odbc")
-    if name == "mysql" and "maria" in f"{words} {about['version']}".lower():
-        name = "mariadb"
-    about["dialect"] = name
+    name = about["dialect"]
     try:
         kind: Any = URL.create(name).get_dialect()
     except Exception:  # noqa: BLE001 - whatever a missing dialect raises: the general one writes plain SQL
@@ -474,7 +546,13 @@ def _dialect_of(about: dict[str, str], pyodbc: Any) -> tuple[Any, Product]:
     dialect.positional = True
     if name in {"access", "odbc"} and about["quote"] and about["quote"] != '"':
         dialect.identifier_preparer.initial_quote = dialect.identifier_preparer.final_quote = about["quote"]
-    return dialect, product_for(name)
+    return dialect
+
+
+def _decimal(type_: Any) -> bool:
+    import pyarrow.types as pt
+
+    return pt.is_decimal(type_)
 
 
 def _temporal(type_: Any) -> bool:

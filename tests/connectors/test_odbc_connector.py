@@ -253,6 +253,32 @@ def test_a_table_without_a_key_is_fetched_as_it_is_asked_for(
         assert connector.count("items").value == 7, "and the usual connection is back in its place"
 
 
+def test_a_decimal_key_is_paged_as_a_number(psql: Callable[..., str], postgres: PostgresSandbox) -> None:
+    with postgres.connect("odbc") as own:
+        own.execute("CREATE TABLE by_decimal (k numeric(6, 1) PRIMARY KEY, v numeric(9, 3), d date)")
+        own.execute(
+            "INSERT INTO by_decimal SELECT g * 1.5, -g / 8.0, date '0044-03-15 BC' FROM generate_series(1, 30) g"
+        )
+        own.execute("GRANT SELECT ON by_decimal TO odbc_keeper")
+    with OdbcConnector({"connection_string": psql()}) as connector:
+        pages = list(connector.read("by_decimal", page_rows=7))
+    keys = [k for page in pages for k in page.batch.column("k").to_pylist()]
+    assert [float(k) for k in keys] == [g * 1.5 for g in range(1, 31)]
+    values = [v for page in pages for v in page.batch.column("v").to_pylist()]
+    assert [float(v) for v in values] == [-g / 8 for g in range(1, 31)]
+
+
+def test_a_read_loads_no_more_than_it_needs(lite: str) -> None:
+    code = (
+        "import sys; from weighbridge.connectors.odbc import OdbcConnector\n"
+        f"with OdbcConnector({{'connection_string': {lite!r}}}) as c:\n"
+        "    assert [p.batch.num_rows for p in c.read('items', page_rows=4)] == [4, 3]\n"
+        "print(sorted({'sqlalchemy', 'pandas', 'duckdb', 'pyarrow.compute'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
 def test_statement_timeouts_are_the_servers(psql: Callable[..., str], maria: str) -> None:
     for string, statement in (
         (psql(), "SELECT pg_sleep(20)"),
