@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,17 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def _project_file(path: Path) -> bool:
-    return any((folder / "weighbridge.toml").is_file() for folder in path.resolve().parents)
+    return _in_project(path.resolve().parent)
+
+
+@cache
+def _in_project(folder: Path) -> bool:
+    return any((above / "weighbridge.toml").is_file() for above in (folder, *folder.parents))
+
+
+@cache
+def _mark(name: str) -> pytest.MarkDecorator:
+    return getattr(pytest.mark, name)
 
 
 class CollectionProblem(Exception):
@@ -191,10 +202,10 @@ class CheckItem(pytest.Item):
         self.point = point
         self.check = check
         self.outcome: Outcome | None = None
-        self.add_marker("integration")
+        self.add_marker(_mark("integration"))
         if check.name not in CHECKS:
             self.config.addinivalue_line("markers", f"{check.name}: the check '{check.name}' of a plugin")
-        self.add_marker(check.name)
+        self.add_marker(_mark(check.name))
         if self.config.pluginmanager.hasplugin("xdist"):
             self.add_marker(pytest.mark.xdist_group(point.system))
 
