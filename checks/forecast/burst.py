@@ -8,7 +8,7 @@ from a lock; who is refused, and whether the next burst fares worse, tells a con
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from weighbridge.checks.forecast.plan import Burst, Level
@@ -108,8 +108,11 @@ def _steps(ends: Sequence[float], service: float) -> list[tuple[float, int]]:
     return []
 
 
-def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity | None:
-    """The queue behind the point from bursts of several sizes and the latencies of single calls; None without both."""
+def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float], *, quiet: Sequence[float] = ()) -> Capacity | None:
+    """The queue behind the point from bursts of several sizes and the latencies of single calls; None without both.
+
+    `quiet` are more calls that hardly waited, by which a long tail is seen.
+    """
     clean = [b for b in bursts if len(b.succeeded) >= 8 and len(b.refused) <= 0.02 * b.size]
     if not clean or not unloaded:
         return None
@@ -146,8 +149,8 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
             f"a burst of {largest} did not fill the system: its calls took {stretch:.1f} times as long as a single one"
         )
         return Capacity(
-            Range(proven * 0.8, proven, float("inf")), False, _widest(proven * 0.8, mean_alone, cv), "not reached",
-            reason, rates,
+            Range(proven * 0.8, proven, float("inf")), False, _widest(proven * 0.8, mean_alone, cv, quiet or ordered),
+            "not reached", reason, rates,
         )  # fmt: skip
     chosen = [s for s in sizes if s / max(1.0, rates[s] * mean_alone) >= 1.5 and rates[s] >= rates[largest] / RISES]
     chosen = [largest] if collapses else (chosen or [largest])
@@ -157,12 +160,21 @@ def capacity_of(bursts: Sequence[Burst], unloaded: Sequence[float]) -> Capacity 
     error = _relative_error(values, weights, rate)
     half = max(0.05, 2 * error) + (0.05 if rounds < 2 else 0.0)
     stations, kind = _fit([b for b in clean if b.size in chosen], rate, mean_alone, cv)
+    stations += _tailed(stations[0], quiet or ordered)
     # the last round of a burst leaves slots idle, which makes the drain look slow: the fit knows how slow
     rate *= stations[0].capacity / rate
     return Capacity(
         Range(rate * (1 - half), rate, rate * (1 + half)), True, stations, kind,
         f"bursts of {', '.join(str(s) for s in chosen)} drained at {rate:.0f} calls/s", rates, collapses,
     )  # fmt: skip
+
+
+def _tailed(station: Station, unloaded: Sequence[float]) -> tuple[Station, ...]:
+    """The station with the variation that single slow calls tell of, where that is much more than the usual one."""
+    mean = sum(unloaded) / len(unloaded)
+    wide = (sum((t - mean) ** 2 for t in unloaded) / max(1, len(unloaded) - 1)) ** 0.5 / mean if mean > 0 else 0.0
+    # the slowest calls of such a kind are too rare to be in a small sample
+    return (replace(station, cv=1.4 * wide),) if wide > max(0.5, 1.3 * station.cv) else ()
 
 
 def _collapsed(bursts: Sequence[Burst], by_size: dict[int, list[float]], rates: dict[int, float], largest: int) -> bool:
@@ -210,9 +222,10 @@ def _client_bound(burst: Burst, rate: float) -> str | None:
     return None
 
 
-def _widest(rate: float, alone: float, cv: float) -> tuple[Station, ...]:
+def _widest(rate: float, alone: float, cv: float, unloaded: Sequence[float]) -> tuple[Station, ...]:
     slots = max(1, round(rate * alone))
-    return (Station(slots, slots / rate if rate > 0 else alone, 0.0, cv),)
+    station = Station(slots, slots / rate if rate > 0 else alone, 0.0, cv)
+    return _tailed(station, unloaded) or (station,)  # a bound is pessimistic
 
 
 def _relative_error(values: Sequence[float], weights: Sequence[float], mean: float) -> float:

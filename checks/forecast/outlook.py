@@ -166,6 +166,12 @@ def _latency(seen: Weighed, setting: Setting, void: str | None) -> Forecast:
     if seen.levels[0].calls == seen.levels[0].failed:
         return refuse("no call of a lone user succeeded", None, "mend the errors first")
     crossed = _crossed_in_ramp(seen)
+    if crossed is None and not seen.tail_proven:
+        calls = sum(level.calls - level.failed for level in seen.levels)
+        return refuse(
+            f"of {calls} calls of few users too many were slow to be sure that 95 of 100 stay under the objective",
+            None, "a longer ramp with few users (ramp_seconds)",
+        )  # fmt: skip
     if capacity is not None and capacity.saturated:
         return _from_burst(seen, setting, capacity, crossed, inputs)
     if crossed is not None:

@@ -22,7 +22,7 @@ from weighbridge.checks.forecast.burst import (
 from weighbridge.checks.forecast.plan import Burst, Drive, Level
 from weighbridge.checks.forecast.ramp import RampFit, fit_ramp, usl_crossing
 from weighbridge.checks.forecast.ranges import Range
-from weighbridge.checks.forecast.stats import SURE, ranks_above
+from weighbridge.checks.forecast.stats import SURE, percentile_ends, ranks_above
 
 __all__ = [
     "Exhausted",
@@ -41,7 +41,8 @@ LEAST_SLOWER = 0.05
 SMALLEST_BURST = 32
 SHARE_FOR_RAMP = 0.5
 OPENING_REFUSED = frozenset({"open:ThrottledError", "open:UnreachableError", "open:QuotaExhausted"})
-LIMITERS = frozenset({"ThrottledError", "QuotaExhausted"})
+LIMITERS = frozenset({"ThrottledError"})
+"""Not a day's quota that is spent: more calls would teach nothing and only be refused."""
 LEAST_LEVEL_S = 0.8
 """A level shorter than this sees hardly a call a user."""
 FOR_RATE = 450
@@ -107,7 +108,26 @@ class Weighed:
 
     @property
     def unloaded(self) -> list[float]:
-        return list(self.levels[0].latencies) if self.levels else []
+        alone = list(self.levels[0].latencies) if self.levels else []
+        return alone + (list(self.after.latencies) if self.after is not None and self.slows is None else [])
+
+    @property
+    def quiet(self) -> list[float]:
+        """Calls of the levels whose usual call waited for nobody: enough of them to see a long tail."""
+        if not self.levels:
+            return []
+        usual = 1.15 * self.levels[0].p50_s
+        return [t for level in self.levels if level.p50_s <= usual for t in level.latencies]
+
+    @property
+    def tail_proven(self) -> bool:
+        """Whether few users' calls were so many, and so seldom slow, that 95 of 100 surely stay under the objective."""
+        calls: list[float] = []
+        for level in self.levels:
+            calls += level.latencies
+            if calls and percentile_ends(sorted(calls), 0.95)[1] <= self.policy.objective_s:
+                return True
+        return False
 
     @property
     def alone_s(self) -> float:
@@ -272,7 +292,7 @@ def _bursts(drive: Drive, policy: Policy, seen: Weighed) -> None:
         if not _recovered(drive, seen):
             seen.notes.append(f"after bursts of {size} a single call stayed slow: no larger burst was sent")
             return
-        state = capacity_of(seen.bursts, seen.unloaded)
+        state = capacity_of(seen.bursts, seen.unloaded, quiet=seen.quiet)
         if state is not None and (state.collapses or (state.saturated and _settled(state, size))):
             return
 
@@ -342,7 +362,7 @@ def analyse(seen: Weighed) -> None:
     refusing = [b for b in seen.bursts if len(b.refused) > 0.02 * b.size]
     if seen.bucket is None and refusing and not failed_open:
         seen.ceiling = ceiling_of(refusing)
-    seen.capacity = capacity_of(seen.bursts, seen.unloaded)
+    seen.capacity = capacity_of(seen.bursts, seen.unloaded, quiet=seen.quiet)
     if seen.capacity is not None and seen.capacity.saturated:
         seen.usl = _usl(seen)
         return

@@ -195,6 +195,24 @@ def test_few_users_who_hardly_pause_prove_no_crowd_that_does(system, think, obje
         assert decide(list(forecasts.values()), target, 1.2) != "READY"
 
 
+@pytest.mark.parametrize(
+    ("system", "think", "objective", "target", "asked"),
+    [
+        (System(22, 0.161, shape="lognormal", cv=2.36), 0.65, 0.49, 62, {"max_users": 20, "max_burst": 64}),
+        (System(9, 0.058, shape="lognormal", cv=2.06), 0.66, 0.206, 82, {"max_users": 40, "max_burst": 32}),
+        (System(5, 0.034, shape="lognormal", cv=2.3), 3.2, 0.163, 340, {"max_users": 10, "max_burst": 64}),
+    ],
+    ids=["alone too slow", "nearly so", "a long tail in front of few slots"],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_seldom_but_very_slow_calls_are_never_ready(system, think, objective, target, asked, seed):
+    to = setting(calls_per_user_hour=3600 / (think + system.service_s), target=target)
+    asked |= {"think_s": think, "objective_s": objective, "seconds": 40.0}
+    forecasts = weigh(system, seed=seed, to=to, needed_per_s=1.2 * target / (think + system.service_s), **asked)[1]
+    assert truth(system, think, objective, 0.01) < target
+    assert decide(list(forecasts.values()), target, 1.2) != "READY"
+
+
 def test_a_long_tail_is_no_queue():
     system = System(472, 1.28, shape="lognormal", cv=2.5)
     for seed in range(6):
