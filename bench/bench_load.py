@@ -132,7 +132,7 @@ def told(level: Level) -> dict[str, Any]:
 def main() -> None:
     one, many = ThreadEngine(), ProcessEngine()
     with QueueServer(latency_ms=50) as server:
-        alone = run(server.port, 1, 0.05, 5.0, one)
+        alone = run(server.port, 1, 0.0, 12.0, one)
         crowds = {name: run(server.port, 500, 1.0, 12.0, e) for name, e in (("one", one), ("many", many))}
     with at_once() as port:
         flats = {
