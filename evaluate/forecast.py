@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.cases import RANGES, Case, cases
+from evaluate.odd import KINDS, Odd, ask
 from evaluate.score import HEADROOM, Answer, Scored, answer, case_truth, usl_alone
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "evaluation.md"
@@ -121,6 +122,12 @@ other seeds than the one below.
 """
 
 
+ODDLY = """\
+Systems drawn around the edge of breaking at the target (caps just above the largest burst, pools that fill at the
+target, service times with long tails, locks, a pool behind a cap), pauses of 0.3 to 60 s, targets of 50 to 500, bursts
+of none to 128; nobody declares anything but the rate. Their kinds and ranges are not those above."""
+
+
 REALLY = """\
 Queue servers in processes of their own; the truth was found by really running the users in threads: levels of 24 s
 (10 s with 400 users and more), buckets emptied before each, until two levels less than 18 % apart held and broke, and
@@ -132,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluate.forecast", description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="share of the simulated cases")
     parser.add_argument("--real", type=int, default=0, help="real cases to run now (about two minutes each)")
+    parser.add_argument("--odd", type=int, default=600, help="odd systems at the edge of breaking (simulated)")
     parser.add_argument("--kept", type=Path, help="lines of JSON with real cases already run")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no further real case after so many")
     parser.add_argument("--seed", type=int, default=RANGES["seeds"]["evaluation"])
@@ -144,8 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.share > 0:
         everything = _simulated(asked, blocks)
     everything += _real(asked, blocks)
-    false_ready = sum(s.false_ready for s in everything)
-    blocks.append(f"\nFalse READY in all of these: **{false_ready} of {len(everything)}**.")
+    strange = _odd(asked, blocks) if asked.share > 0 else []
+    false_ready = sum(s.false_ready for s in [*everything, *strange])
+    blocks.append(f"\nFalse READY in all of these: **{false_ready} of {len(everything) + len(strange)}**.")
     write(asked.out, blocks)
     print(f"{asked.out} written after {time.monotonic() - started:.0f} s; false READY: {false_ready}")
     return 1 if false_ready else 0
@@ -166,6 +175,23 @@ def _simulated(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:
                      [Scored(c, t, a) for c, t, _, a, _ in could])  # fmt: skip
     blocks += tables("The Universal Scalability Law alone", [Scored(c, t, a) for c, t, _, _, a in found])
     return permitted
+
+
+def _odd(asked: argparse.Namespace, blocks: list[str]) -> list[Odd]:
+    number = max(6, round(asked.odd * asked.share))
+    with ProcessPoolExecutor(asked.workers) as pool:
+        found = list(pool.map(ask, [asked.seed] * number, range(number), chunksize=4))
+    blocks.append(f"\n## READY under attack: {len(found)} odd systems\n\n{ODDLY}\n")
+    blocks.append("| kind | n | READY | false READY | BREAKS | false BREAKS | AT_RISK | UNKNOWN |")
+    blocks.append("|---|---|---|---|---|---|---|---|")
+    for kind in [*KINDS, "all"]:
+        rows = [o for o in found if kind in (o.kind, "all")]
+        said = [str(sum(o.verdict == verdict for o in rows)) for verdict in ("READY", "BREAKS", "AT_RISK", "UNKNOWN")]
+        wrong = sum(o.false_ready for o in rows), sum(o.false_breaks for o in rows)
+        blocks.append(
+            f"| {kind} | {len(rows)} | {said[0]} | **{wrong[0]}** | {said[1]} | {wrong[1]} | {said[2]} | {said[3]} |"
+        )
+    return found
 
 
 def _real(asked: argparse.Namespace, blocks: list[str]) -> list[Scored]:

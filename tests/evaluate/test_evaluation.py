@@ -6,6 +6,7 @@ import pytest
 
 from evaluate.cases import RANGES, cases
 from evaluate.forecast import HEAD, row, tables
+from evaluate.odd import ask
 from evaluate.score import Scored, answer, case_truth
 
 
@@ -28,6 +29,14 @@ def test_a_few_of_every_kind():
     judge(scored)
     assert len(row("some", scored).split("|")) == len(HEAD.splitlines()[0].split("|"))
     assert any("identifiable" in line for line in tables("title", scored))
+
+
+@pytest.mark.slow
+def test_systems_at_the_edge_of_breaking_are_never_ready():
+    asked = [ask(RANGES["seeds"]["test"], number) for number in range(90)]
+    assert [o for o in asked if o.false_ready] == []
+    assert sum(o.verdict == "READY" for o in asked) > 2, "who never says READY is never wrong"
+    assert sum(o.false_breaks for o in asked) <= 2
 
 
 @pytest.mark.slow
