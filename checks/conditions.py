@@ -286,7 +286,7 @@ def _time_limit(cell: _Cell, operator: str) -> str:
     limit = parse_limit(cell.value, logical, zone, arguments.get("format"))
     moment = _moment(cell, logical, zone)
     if isinstance(limit, datetime) and _zoned(cell, zone):
-        told = f"TIMESTAMPTZ '{limit.replace(tzinfo=None).isoformat(' ')}+00'"
+        told = cell.words.instant.format(f"'{limit.replace(tzinfo=None).isoformat(' ')}+00'")
     else:
         told = cell.words.literal(limit)
     return f"({moment} IS NOT NULL AND NOT ({moment} {operator} {told}))"
@@ -367,6 +367,8 @@ def _multiple_of(cell: _Cell) -> str:
     broken = f"abs({ratio} - round({ratio})) > 1e-9 * CASE WHEN abs({ratio}) > 1 THEN abs({ratio}) ELSE 1 END"
     if cell.words.name == "duckdb":
         broken = f"(NOT isfinite(CAST({number} AS DOUBLE)) OR {broken})"
+    elif cell.kind.kind == "float" and cell.words.is_nan:
+        broken = f"({cell.words.is_nan.format(number)} OR {broken})"
     return f"({number} IS NOT NULL AND {broken})"
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DIALECTS", "DUCKDB", "Unsupported", "Words"]
+__all__ = ["DIALECTS", "DUCKDB", "SPARK", "Unsupported", "Words"]
 
 
 class Unsupported(Exception):
@@ -42,6 +42,7 @@ class Words:
     """(expression, pattern as a literal) -> condition that is true where the pattern is found."""
     truth: tuple[str, str] = ("TRUE", "FALSE")
     timestamp: str = "TIMESTAMP {}"
+    instant: str = "TIMESTAMPTZ {}"
     day: str = "DATE {}"
     clock: str = "TIME {}"
     is_nan: str | None = None
@@ -128,6 +129,26 @@ _MSSQL = Words(
     day="CAST({} AS DATE)",
     clock="CAST({} AS TIME)",
     limit="OFFSET 0 ROWS FETCH NEXT {} ROWS ONLY",
+)
+
+
+def _escaped(value: str) -> str:
+    # Spark joins literals that stand side by side, so a doubled quote would vanish.
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+SPARK = Words(
+    name="spark",
+    quote=("`", "`"),
+    text=_escaped,
+    length="char_length({})",
+    as_text="CAST({} AS STRING)",
+    as_number="try_cast({} AS DOUBLE)",
+    regexp=lambda column, pattern: f"{column} RLIKE {pattern}",
+    timestamp="TIMESTAMP_NTZ {}",
+    instant="TIMESTAMP_LTZ {}",
+    is_nan="isnan({})",
+    distinct_rows=lambda columns: f"struct({', '.join(columns)})",
 )
 
 DIALECTS: Mapping[str, Words] = MappingProxyType(

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ with warnings.catch_warnings():
         ExpectationSuiteIdentifier,
         ValidationResultIdentifier,
     )
+    from great_expectations.execution_engine.sparkdf_batch_data import SparkDFBatchData
+    from great_expectations.execution_engine.sparkdf_execution_engine import SparkDFExecutionEngine
     from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
     from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
     from great_expectations.expectations.expectation import BatchExpectation
@@ -70,6 +73,7 @@ __all__ = [
     "data_docs",
     "duckdb_engine_of",
     "validate",
+    "validate_frame",
 ]
 
 VERSION: str = gx.__version__
@@ -133,6 +137,21 @@ class FailingRows(TableMetricProvider):
     ) -> Any:
         return sa.literal_column(metric_value_kwargs["aggregate"]), metric_domain_kwargs, {}
 
+    @metric_partial(
+        engine=SparkDFExecutionEngine,
+        partial_fn_type=MetricPartialFunctionTypes.AGGREGATE_FN,
+        domain_type=MetricDomainTypes.TABLE,
+    )
+    def _spark(
+        cls,  # noqa: N805
+        execution_engine: Any,  # noqa: ARG002
+        metric_domain_kwargs: dict[str, Any],
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002
+        runtime_configuration: dict[str, Any],  # noqa: ARG002
+    ) -> Any:
+        return import_module("pyspark.sql.functions").expr(metric_value_kwargs["aggregate"]), metric_domain_kwargs, {}
+
 
 class QueryNumber(TableMetricProvider):
     """The one value that a statement of a rule returns."""
@@ -158,6 +177,17 @@ class QueryNumber(TableMetricProvider):
         if value is None:
             raise ValueError("the statement returns NULL, which cannot be held against a number")
         return value
+
+    @metric_value(engine=SparkDFExecutionEngine)
+    def _spark(
+        cls,  # noqa: N805
+        execution_engine: Any,
+        metric_domain_kwargs: dict[str, Any],  # noqa: ARG002
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002
+        runtime_configuration: dict[str, Any],  # noqa: ARG002
+    ) -> Any:
+        return execution_engine.spark.sql(metric_value_kwargs["query"]).collect()[0][0]
 
 
 class _Meets(BatchExpectation):
@@ -324,8 +354,19 @@ def _ask_all(
     execution: SqlAlchemyExecutionEngine, table: str, planned: Sequence[Planned], schema: str | None
 ) -> list[Verdict]:
     data = SqlAlchemyBatchData(execution_engine=execution, table_name=table, schema_name=schema)
+    return _ask_loaded(execution, data, planned)
+
+
+def validate_frame(frame: Any, planned: Sequence[Planned]) -> list[Verdict]:
+    """As `validate`, on a Spark data frame; statements of rules name the session's temporary views."""
+    with _quiet:
+        execution = SparkDFExecutionEngine(spark=frame.sparkSession, persist=False)
+        return _ask_loaded(execution, SparkDFBatchData(execution_engine=execution, dataframe=frame), planned)
+
+
+def _ask_loaded(execution: Any, data: Any, planned: Sequence[Planned]) -> list[Verdict]:
     execution.load_batch_data("rows", data)
-    validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])  # type: ignore[arg-type]  # GX types this for pandas only
+    validator = _Validator(execution_engine=execution, batches=[Batch(data=data)])
     verdicts = _ask(validator, planned)
     broken = [i for i, v in enumerate(verdicts) if v.error is not None]
     if len(broken) > 1:

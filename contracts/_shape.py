@@ -116,8 +116,10 @@ def _where(path: tuple[Any, ...]) -> str:
 
 
 def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, _known_keys(), n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    if name == "rule":
+        return "the key 'rule' is of v3.0: name the metric instead"
+    close = [c for c in difflib.get_close_matches(name, _known_keys(), n=2) if c != name]
+    hint = f"; did you mean '{close[0]}'?" if close and name not in _known_keys() else ""
     return f"the key '{name[:80]}' is not allowed here{hint}"
 
 

@@ -125,6 +125,8 @@ class Run:
     """What repeats the questions about a point, where that is not `weighbridge run`."""
     engine: Engine | None = None
     """Drives load; None: threads and, where these are too few, processes of this machine."""
+    judge: str | None = None
+    """Where rules about data are judged: `spark`, or None for DuckDB over the landed rows (or in place)."""
     stop: threading.Event = field(default_factory=threading.Event)
     previous: Callable[[str, str], Mapping[str, Any] | None] | None = None
     """(point id, environment) -> the last accepted record of it in the history."""
@@ -367,6 +369,7 @@ class Run:
             **system.settings.model_dump(mode="json", exclude={"limits", "background"}),
             **system.policy.model_dump(mode="json", exclude_none=True),
             "folder": str(self.project.folder),
+            "judge": self.judge,
         }
         if self.standing is not None:
             settings["standing"] = self.standing(system.name, self.environment)

@@ -138,6 +138,8 @@ class Weighing:
     users: int | None = None
     engine: Engine | None = None
     """Drives load; None: this machine."""
+    judge: str | None = None
+    """`spark` judges rules about data there."""
     remember: bool = True
     """Record the run in the history."""
     written: dict[str, Path] = field(default_factory=dict)
@@ -162,6 +164,7 @@ class Weighing:
             command=self.command,
             again=self.again,
             engine=self.engine,
+            judge=self.judge,
             save=lambda report: self._save(report, folder, ("json",)),
         )
         run.everything, run.unread = self.project.everything(self.users)

@@ -36,15 +36,15 @@ __all__ = ["command"]
 @click.option("--no-history", is_flag=True, help="Do not record this run.")
 @click.option(
     "--engine",
-    type=click.Choice(("local", "locust")),
+    type=click.Choice(("local", "locust", "spark")),
     default="local",
     show_default=True,
-    help="What drives the virtual users: this process and its children, or Locust workers.",
+    help="Instead of this machine: Locust workers drive the virtual users, or Spark judges the rules about data.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Locust workers to start here, or to wait for at --master.")
 @click.option("--master", metavar="HOST[:PORT]", help="Drive the Locust master whose web interface is there.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything drawn at random.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, and of the summary only the verdict.")
 def command(
     *,
     paths: tuple[Path, ...],
@@ -79,7 +79,7 @@ def command(
     from weighbridge.runner import latest_run
     from weighbridge.weigh import DEFAULT_FORMATS, Weighing, command_line, exit_code, interrupted, select_points
 
-    if engine == "local" and (workers or master):
+    if engine != "locust" and (workers or master):
         raise UsageProblem("--workers and --master need --engine locust.")
     project = Project.load(config, start=paths[0] if paths and paths[0].is_dir() else None)
     if checks:
@@ -110,6 +110,7 @@ def command(
         data_docs=data_docs,
         users=users,
         remember=not no_history,
+        judge="spark" if engine == "spark" else None,
     )
     try:
         with _driver(engine, project.folder, workers, master) as weighing.engine:
@@ -124,7 +125,7 @@ def command(
     else:
         from weighbridge.report.terminal import print_summary
 
-        print_summary(report, folder=weighing.folder)
+        print_summary(report, quiet=quiet, folder=weighing.folder)
     if weighing.undelivered:
         click.echo(f"weighbridge: {weighing.undelivered}", err=True)
         return 4
@@ -134,7 +135,7 @@ def command(
 @contextmanager
 def _driver(engine: str, folder: Path, workers: int | None, master: str | None) -> Iterator[Engine | None]:
     """The load engine that was asked for; None is the run's own."""
-    if engine == "local":
+    if engine != "locust":
         yield None
         return
     from weighbridge.connectors.errors import DriverError
