@@ -342,8 +342,8 @@ class Context:
     sibling: Callable[[str], Landing] | None = None
     """The landing of another object of the same contract, by its name."""
     previous: Mapping[str, Any] | None = None
-    """The last accepted run's record of this point from the history: profile, schema, rows, fingerprint, and the
-    retry `amplification` (`outage`, `worst`) that the check `resilience` measured."""
+    """The last accepted run's record of this point from the history: profile, schema, rows, fingerprint, the
+    `watermark` that completeness saw, and the retry `amplification` (`outage`, `worst`) that the check `resilience` measured."""
     declared_limits: Sequence[Mapping[str, Any]] = ()
     background: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

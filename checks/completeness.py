@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.checks._incremental import asked, books_of, first, incremental, late, quoted, watermark_of
 from weighbridge.checks.base import (
     Code,
     Context,
@@ -17,7 +18,7 @@ from weighbridge.checks.base import (
     Result,
     Severity,
 )
-from weighbridge.connectors.base import Count, Incremental, ObjectRef
+from weighbridge.connectors.base import Count
 from weighbridge.contracts.models import IntegrationPoint
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ CUT_CODES = frozenset(
 """Observations with one of these codes, or with `cuts_rows` true in their data, say that this user sees less."""
 UNSTABLE_CODES = frozenset({"unstable_paging", "page_overlap"})
 """Observations that say that the pages of this read were not cut by key."""
-TAIL_ROWS = 2_000
 SAMPLES = 5
 
 
@@ -119,6 +119,23 @@ class CompletenessCheck:
             Severity.WARN,
             "Fill the change column for every row, by default and by trigger, or read this object in full.",
         ),
+        Code(
+            "completeness.incremental_deletes",
+            Severity.INFO,
+            "Compare the keys with a full read from time to time, or ask for a log of deletes. Who follows the changes "
+            "only says so by weighbridge.incremental: true, and is warned.",
+        ),
+        Code(
+            "completeness.incremental_local_time",
+            Severity.INFO,
+            "Keep times with their zone (UTC), or read the changes with an overlap of two hours.",
+        ),
+        Code(
+            "completeness.incremental_late",
+            Severity.WARN,
+            "Read the changes with an overlap as long as the longest transaction or batch, and drop what is known by "
+            "key.",
+        ),
     )
 
     def __call__(self, point: IntegrationPoint, evidence: Evidence, context: Context) -> Iterable[Result]:
@@ -135,7 +152,11 @@ class CompletenessCheck:
             ]
             if expected is not None and landing.rows != expected:
                 findings.append(_expected(point, expected, landing.rows))
-            findings += _incremental(point, database, landing, context, steady=before == after)
+            column = watermark_of(point, landing, context)
+            books = books_of(database, landing, column)
+            if column is not None:
+                findings += incremental(point, database, landing, context, column, steady=before == after)
+                findings += late(point, database, landing, context, books)
             findings += _noticed(point, landing)
         yield from findings
         yield Measurement(
@@ -148,6 +169,7 @@ class CompletenessCheck:
                 "distinct_keys": twice["keys"],
                 "pages": len(landing.pages),
                 "misfits": landing.misfits,
+                "watermark": books,
             },
         )
         if any(_severity(self, f) is Severity.BREAK for f in findings):
@@ -205,35 +227,22 @@ def _systems_own(evidence: Evidence, landing: Landing) -> bool:
     return bool(landing.keys) and set(landing.keys) == set(evidence.schema.keys)
 
 
-def _asked(database: duckdb.DuckDBPyConnection, query: str, values: list[Any] | None = None) -> list[Any]:
-    return database.execute(query, values).fetchall()  # read whole, so that the connection is free again
-
-
-def _first(database: duckdb.DuckDBPyConnection, query: str, values: list[Any] | None = None) -> Any:
-    rows = _asked(database, query, values)
-    return rows[0] if rows else None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _read_twice(database: duckdb.DuckDBPyConnection, landing: Landing) -> dict[str, Any]:
     """Keys, rows beyond the first of theirs, how many of those lie on another page, and a few of the pages."""
     if not landing.keys:
         return {"keys": None, "rows": 0, "other_page": 0, "pages": []}
-    keys = ", ".join(_quoted(k) for k in landing.keys)
-    whole = " AND ".join(f"{_quoted(k)} IS NOT NULL" for k in landing.keys)
-    table = _quoted(landing.table)
+    keys = ", ".join(quoted(k) for k in landing.keys)
+    whole = " AND ".join(f"{quoted(k)} IS NOT NULL" for k in landing.keys)
+    table = quoted(landing.table)
     grouped = (
         f"SELECT count(*) AS n, min(_wb_page) AS low, max(_wb_page) AS high FROM {table} WHERE {whole} GROUP BY {keys}"
     )
-    totals = _first(
+    totals = first(
         database,
         "SELECT count(*), coalesce(sum(n - 1), 0), coalesce(sum(CASE WHEN high > low THEN n - 1 ELSE 0 END), 0) "
         f"FROM ({grouped})",
     )
-    seams = _asked(
+    seams = asked(
         database,
         f"SELECT low, high, count(*) FROM ({grouped}) WHERE n > 1 "
         f"GROUP BY low, high ORDER BY low, high LIMIT {SAMPLES}",
@@ -343,16 +352,16 @@ def _pages(point: IntegrationPoint, landing: Landing) -> Iterator[Finding]:
 
 def _misfits(point: IntegrationPoint, database: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[Finding]:
     """Every value that did not fit is kept raw, and its place in the rows is empty."""
-    table, kept = _quoted(landing.table), _quoted(f"{landing.table}__misfits")
-    found = _asked(database, f"SELECT column_name, count(*) FROM {kept} GROUP BY column_name")
+    table, kept = quoted(landing.table), quoted(f"{landing.table}__misfits")
+    found = asked(database, f"SELECT column_name, count(*) FROM {kept} GROUP BY column_name")
     wrong = landing.misfits - sum(int(n) for _, n in found)
     for column, _ in found:
         if column not in landing.columns:
             continue
-        row = _first(
+        row = first(
             database,
             f"SELECT count(*) FROM {kept} m LEFT JOIN {table} t ON t._wb_row = m.row "
-            f"WHERE m.column_name = ? AND (t._wb_row IS NULL OR t.{_quoted(column)} IS NOT NULL)",
+            f"WHERE m.column_name = ? AND (t._wb_row IS NULL OR t.{quoted(column)} IS NOT NULL)",
             [column],
         )
         wrong += int(row[0]) if row else 0
@@ -374,109 +383,3 @@ def _expected(point: IntegrationPoint, expected: int, read: int) -> Finding:
         observed=read,
         business_effect="The user that reads does not see what the business has, or the contract is out of date.",
     )
-
-
-# --- incremental reading against the full one ------------------------------------------------------------------------
-
-
-def _incremental(
-    point: IntegrationPoint,
-    database: duckdb.DuckDBPyConnection,
-    landing: Landing,
-    context: Context,
-    *,
-    steady: bool,
-) -> Iterator[Finding]:
-    """The newest rows, read again as changes since a value that several of them may share."""
-    connector = context.connector()
-    facet = connector.facet(Incremental)
-    if facet is None or not landing.rows:
-        return
-    ref = ObjectRef(point.object.physical_name, point.object.filter)
-    column = facet.watermark(ref)
-    if column is None or column not in landing.columns:
-        return
-    table, name = _quoted(landing.table), _quoted(column)
-    counted = _first(database, f"SELECT count(*) - count({name}) FROM {table}")
-    blind = int(counted[0]) if counted else 0
-    if blind:
-        yield Finding(
-            "completeness.incremental_blind",
-            f"{point.id}: {blind:,} of {landing.rows:,} rows have no {column}; reading changes never sees them.",
-            expected=0,
-            observed=blind,
-            evidence={"column": column},
-            business_effect="Whoever follows the changes only never gets these records.",
-        )
-    if not steady or not landing.keys:
-        return  # rows came or went meanwhile: what the two readings differ by would prove nothing
-    since = _since(database, landing, column)
-    if since is None:
-        return
-    text, value = since
-    yield from _missed(point, database, landing, column, value, facet.changes(ref, text, columns=[*landing.keys]))
-
-
-def _since(database: duckdb.DuckDBPyConnection, landing: Landing, column: str) -> tuple[str, Any] | None:
-    """A value of the change column with at most some hundred rows at or after it, as ISO text and as it is."""
-    table, name = _quoted(landing.table), _quoted(column)
-    kind = _first(database, f"SELECT typeof({name}) FROM {table} LIMIT 1")
-    if kind is None or not str(kind[0]).startswith("TIMESTAMP"):
-        return None
-    row = _first(
-        database,
-        f"SELECT {name}::VARCHAR, count(*) OVER (ORDER BY {name} DESC) AS newer FROM {table} "
-        f"WHERE {name} IS NOT NULL QUALIFY newer <= {TAIL_ROWS} ORDER BY {name} LIMIT 1",
-    )
-    if row is None:
-        return None
-    iso = _first(
-        database,
-        "SELECT strftime(?::TIMESTAMPTZ AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f')"
-        if "WITH TIME ZONE" in str(kind[0])
-        else "SELECT strftime(?::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%f')",
-        [row[0]],
-    )
-    return (f"{iso[0]}+00:00", row[0]) if iso else None
-
-
-def _missed(
-    point: IntegrationPoint,
-    database: duckdb.DuckDBPyConnection,
-    landing: Landing,
-    column: str,
-    value: Any,
-    pages: Iterable[Any],
-) -> Iterator[Finding]:
-    import pyarrow as pa
-
-    batches = [page.batch.select(list(landing.keys)) for page in pages]
-    table, name = _quoted(landing.table), _quoted(column)
-    wanted = f"SELECT * FROM {table} WHERE {name} >= ?::{_type_of(database, landing, column)}"
-    if batches:
-        database.register("changed", pa.Table.from_batches(batches))
-        same = " AND ".join(f"c.{_quoted(k)}::VARCHAR = w.{_quoted(k)}::VARCHAR" for k in landing.keys)
-        missing = f"SELECT count(*) FROM ({wanted}) w WHERE NOT EXISTS (SELECT 1 FROM changed c WHERE {same})"
-    else:
-        missing = f"SELECT count(*) FROM ({wanted})"
-    try:
-        row = _first(database, missing, [value])
-    finally:
-        if batches:
-            database.unregister("changed")
-    lost = int(row[0]) if row else 0
-    if lost:
-        yield Finding(
-            "completeness.incremental_misses",
-            f"{point.id}: of the rows whose {column} is at or after {value}, {lost:,} do not come when the changes "
-            "since then are read.",
-            expected=0,
-            observed=lost,
-            evidence={"column": column, "since": str(value)},
-            business_effect="Whoever follows the changes only never gets these records.",
-        )
-
-
-def _type_of(database: duckdb.DuckDBPyConnection, landing: Landing, column: str) -> str:
-    row = _first(database, f"SELECT typeof({_quoted(column)}) FROM {_quoted(landing.table)} LIMIT 1")
-    return str(row[0]) if row else "TIMESTAMP"

@@ -405,7 +405,10 @@ class Writable(Protocol):
 
 @runtime_checkable
 class Incremental(Protocol):
-    """The system can say what changed."""
+    """The system can say what changed.
+
+    A connector whose `changes` also brings deleted records says so by the attribute `tells_deletes = True`.
+    """
 
     def watermark(self, object: str) -> str | None:
         """The column that moves when a record changes; None where there is none."""

@@ -570,6 +570,7 @@ def _point_values(report: Report, point: PointReport, at: str, *, known: bool) -
         "rows": point.rows if point.rows.get("counted") is not None else None,
         "fingerprint": fingerprint,
         "workbook": point.measurements.get("workbook"),
+        "watermark": (point.measurements.get("completeness") or {}).get("watermark"),
         "amplification": (point.measurements.get("resilience") or {}).get("amplification"),
     }
     drifted = any(

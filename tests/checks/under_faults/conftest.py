@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         ("changed", pa.timestamp("us", tz="UTC")),
     ]
 )
+TOKEN = "good-word-4711"
 START = datetime(2026, 3, 29, 0, 30, tzinfo=UTC).timestamp()  # the hour of a daylight-saving change in Europe
 PAGE = 40
 
@@ -59,7 +60,7 @@ class ShopHandler(http.server.BaseHTTPRequestHandler):
         shop = self.server.shop
         url = urlsplit(self.path)
         asked = {k: v[0] for k, v in parse_qs(url.query).items()}
-        if self.headers.get("Authorization") != "Bearer good":
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"error": {"code": "INVALID_SESSION_ID"}})
         with shop.lock:
             if shop.on_get is not None:
@@ -88,12 +89,17 @@ class ShopHandler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         shop = self.server.shop
         record = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        once = self.headers.get("Idempotency-Key")
         with shop.lock:
+            if once in shop.done:
+                return self.answer(201, shop.done[once])
             key = self.headers.get("X-Upsert")
             found = [r for r in shop.rows.values() if key and r[key] == record[key]]
             number = found[0]["id"] if found else max(shop.rows, default=0) + 1
             shop.rows[number] = {"id": number, "note": "", "changed": START, **record}
             shop.writes.append(record)
+            if once is not None:
+                shop.done[once] = {"id": number, "created": not found}
         return self.answer(201, {"id": number, "created": not found})
 
     def do_DELETE(self):
@@ -128,6 +134,8 @@ class Shop:
     on_get: object = None
     count_off: int = 0
     writes: list = field(default_factory=list)
+    done: dict = field(default_factory=dict)
+    """Answers by idempotency key."""
     port: int = 0
     scheme: str = "http"
     ca_file: str | None = None
@@ -139,7 +147,7 @@ class Shop:
 
 class ShopOptions(ConnectorOptions):
     url: str
-    token: str = "good"
+    token: str = TOKEN
     ca_file: str | None = None
 
 
@@ -149,6 +157,7 @@ class ShopConnector(Connector):
     kind = "shop"
     options_model = ShopOptions
     style = "keyset"
+    tells_deletes = True
 
     def open(self) -> None:
         self._connection: http.client.HTTPConnection | None = None
@@ -249,11 +258,22 @@ class ShopConnector(Connector):
         try:
             self._connection.request(method, path, wire, {"Authorization": "Bearer " + self.options.token, **headers})
             response = self._connection.getresponse()
-            data = response.read()
+            data = self.body(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.drop()
             raise errors.UnreachableError(f"{method} {path}: {type(error).__name__}") from None
         return self.judged(response, data)
+
+    def body(self, response):
+        """The whole body, within a time of its own: each read's timeout alone would let it drip for ever."""
+        until, data = time.monotonic() + 4 * self.session.timeout, b""
+        while piece := response.read1(65_536):
+            data += piece
+            if time.monotonic() > until:
+                raise TimeoutError
+        if (response.length or 0) > 0:
+            raise http.client.IncompleteRead(data, response.length)
+        return data
 
     def dial(self):
         where = self.session.route(self.endpoints()[0])

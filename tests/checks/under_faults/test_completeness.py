@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from weighbridge.checks.base import Finding, Inconclusive, Measurement
+from weighbridge.checks.base import Finding, Inconclusive, Measurement, Severity
 from weighbridge.checks.completeness import CompletenessCheck
 from weighbridge.connectors.base import Observation
 
@@ -138,3 +140,84 @@ def test_changes_that_lose_ties_are_found(bench, ask, kinds):
 def test_late_rows_without_a_change_time_are_invisible_to_changes(bench, ask, shop):
     shop.rows[131] = {"id": 131, "name": "late", "note": "", "changed": None}
     assert codes(ask(CHECK, bench())) == ["completeness.incremental_blind"]
+
+
+# --- deletes, late rows, and the hour that comes twice ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("custom", "severity"), [({}, None), ({"weighbridge.incremental": True}, Severity.WARN)])
+def test_changes_that_never_tell_a_delete_are_named(bench, ask, kinds, custom, severity):
+    silent = type("Silent", (kinds.ShopConnector,), {"tells_deletes": False})
+    (found,) = [r for r in ask(CHECK, bench(silent, custom=custom)) if isinstance(r, Finding)]
+    assert (found.code, found.severity) == ("completeness.incremental_deletes", severity)
+
+
+def after_a_run(bench, ask, shop, change):
+    """The check's codes after `change`, with the run before it in the history."""
+    (numbers,) = [r.data for r in ask(CHECK, bench()) if isinstance(r, Measurement)]
+    change(shop.rows)
+    made = bench()
+    made.context = replace(made.context, previous={"watermark": numbers["watermark"]})
+    return [r for r in ask(CHECK, made) if isinstance(r, Finding)]
+
+
+def test_rows_that_come_late_are_named(bench, ask, shop, kinds):
+    def late(rows):
+        rows.pop(1)  # a delete must not hide them
+        for number in (200, 201):
+            rows[number] = dict(rows[2], id=number, changed=kinds.START + 1)
+
+    (found,) = after_a_run(bench, ask, shop, late)
+    assert (found.code, found.observed) == ("completeness.incremental_late", 1)
+
+
+def test_what_changes_in_order_is_not_late(bench, ask, shop):
+    def in_order(rows):
+        newest = max(r["changed"] for r in rows.values())
+        rows.pop(3)
+        rows[5]["changed"] = newest + 10
+        rows[200] = dict(rows[2], id=200, changed=newest)
+        rows[201] = dict(rows[2], id=201, changed=newest + 60)
+
+    assert after_a_run(bench, ask, shop, in_order) == []
+
+
+def in_autumn(shop):
+    """Changes every two minutes over the hours around the end of summer time in Berlin."""
+    first = datetime(2025, 10, 25, 23, 0, tzinfo=UTC)
+    for number, row in enumerate(shop.rows.values()):
+        row["changed"] = (first + timedelta(minutes=2 * number)).timestamp()
+
+
+def test_changes_of_the_doubled_hour_are_read_again(bench, ask, shop, kinds):
+    class InLocalTime(kinds.ShopConnector):
+        def changes(self, object, since, *, columns=None):
+            local = datetime.fromisoformat(since).astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=None)
+            taken = local.replace(tzinfo=ZoneInfo("Europe/Berlin"), fold=1)  # the second of the two hours, always
+            yield from super().changes(object, taken.astimezone(UTC).isoformat(), columns=columns)
+
+    in_autumn(shop)
+    for kind, expected in ((kinds.ShopConnector, []), (InLocalTime, ["completeness.incremental_misses"])):
+        made = bench(kind)
+        made.point = replace(made.point, scale=made.point.scale.model_copy(update={"timezone": "Europe/Berlin"}))
+        assert codes(ask(CHECK, made)) == expected
+
+
+def test_a_change_time_without_zone_is_named(bench, ask, kinds):
+    class Naive(kinds.ShopConnector):
+        def naive(self, batch):
+            if "changed" not in batch.schema.names:
+                return batch
+            place = batch.schema.names.index("changed")
+            return batch.set_column(place, "changed", batch.column("changed").cast(pa.timestamp("us")))
+
+        def page(self, rows, columns, cursor):
+            page = super().page(rows, columns, cursor)
+            return replace(page, batch=self.naive(page.batch))
+
+        def discover(self, object):
+            schema = super().discover(object)
+            naive = [replace(c, type=pa.timestamp("us")) if c.name == "changed" else c for c in schema.columns]
+            return replace(schema, columns=tuple(naive))
+
+    assert codes(ask(CHECK, bench(Naive))) == ["completeness.incremental_local_time"]
