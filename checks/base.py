@@ -343,7 +343,7 @@ class Context:
     """The landing of another object of the same contract, by its name."""
     previous: Mapping[str, Any] | None = None
     """The last accepted run's record of this point from the history: profile, schema, rows, fingerprint, the
-    `watermark` that completeness saw, and the retry `amplification` (`outage`, `worst`) that the check `resilience` measured."""
+    `watermark` that completeness saw, and the retry `amplification` (`outage`, `worst`) that resilience measured."""
     declared_limits: Sequence[Mapping[str, Any]] = ()
     background: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

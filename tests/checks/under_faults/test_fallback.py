@@ -287,7 +287,7 @@ class Portal(http.server.BaseHTTPRequestHandler):
             if mode == "never asks":
                 raise OSError
             asked = urllib.request.Request(os.environ["WEIGHBRIDGE_PROXY_URL"] + "/count")
-            asked.add_header("Authorization", "Bearer good")
+            asked.add_header("Authorization", "Bearer good-word-4711")
             kept["body"], kept["at"] = urllib.request.urlopen(asked, timeout=2).read(), time.time()
             return self.say(200, kept["body"])
         except OSError:
