@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, is_not
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def pack(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
             validity = None
             if type(None) in kinds:
                 kinds.discard(type(None))
+                if not kinds:
+                    return pa.nulls(len(values), type_)
                 validity = _bitmap(values)
                 values = [filler if v is None else v for v in values]
             if not kinds <= {kind}:
@@ -40,7 +43,7 @@ def pack(values: Sequence[Any], type_: pa.DataType) -> pa.Array | None:
 
 
 def _bitmap(values: Sequence[Any]) -> pa.Buffer:
-    present = np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
+    present = np.fromiter(map(is_not, values, repeat(None)), dtype=bool, count=len(values))
     return pa.py_buffer(np.packbits(present, bitorder="little"))
 
 

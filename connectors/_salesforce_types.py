@@ -100,13 +100,13 @@ def _array(raw: Any, wanted: pa.DataType) -> pa.Array:
     if pa.types.is_decimal(wanted):
         # as the digits that were sent: Arrow reads them exactly, and refuses what would not fit
         return _made([v if v is None else str(v) for v in raw], pa.string()).cast(wanted)
-    if Number in set(map(type, raw)):
-        raise TypeError("a number where text was described")
     return _made(raw, wanted)
 
 
 def _made(raw: Any, wanted: pa.DataType) -> pa.Array:
     array = pack(raw, wanted)  # without pandas, which `pyarrow.array` imports on its first call
+    if array is None and wanted == pa.string() and Number in set(map(type, raw)):
+        raise TypeError("a number where text was described")
     return pa.array(raw, type=wanted) if array is None else array
 
 
