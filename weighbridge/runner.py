@@ -311,9 +311,9 @@ class Run:
             if isinstance(cause, BudgetExceeded):
                 status, reason, message = "skipped", "budget", str(cause)
             else:
-                status, error, remedy = "unknown", f"{type(cause).__name__}: {cause.message}", cause.remedy
+                status, error, remedy = "unknown", _told(cause), cause.remedy
         except (ConnectorError, Inconclusive) as failed:
-            status, error, remedy = "unknown", f"{type(failed).__name__}: {failed.message}", failed.remedy
+            status, error, remedy = "unknown", _told(failed), failed.remedy
         except Exception as bug:  # noqa: BLE001 - the one boundary: a broken check is unknown, never a pass
             status, error = "unknown", f"{type(bug).__name__}: {_safe_text(bug)}"
             remedy = f"The check {check.name} failed itself; run with --debug to see where, and report it."
@@ -508,6 +508,11 @@ def _schema(schema: Any) -> dict[str, Any]:
         ],
         "keys": list(schema.keys),
     }
+
+
+def _told(cause: ConnectorError | Inconclusive) -> str:
+    """An error's kind tells the reader whom to ask; that a check could not tell needs no name."""
+    return cause.message if isinstance(cause, Inconclusive) else f"{type(cause).__name__}: {cause.message}"
 
 
 def _safe_text(error: BaseException) -> str:

@@ -163,15 +163,20 @@ def overall(points: Sequence[PointReport], *, target: int, selected: bool) -> Ov
         if status == "BREAKS":
             limiting = min((p for p in worst), key=lambda p: (p.safe_users is None, p.safe_users or 0.0, p.id))
     sentence = _sentence(status, points, worst, limiting, target, safe, at_least)
-    engineer = "; ".join(f"{p.id} {p.status}: {p.reason}" for p in points if p.status == status)[:2000]
     return OverallVerdict(
         status=status,
         safe_users=safe,
         at_least=at_least,
         limiting_point=limiting.id if limiting and status != "READY" else None,
         sentence=sentence,
-        engineer=engineer,
+        engineer=_engineer(points, status),
     )
+
+
+def _engineer(points: Sequence[PointReport], status: str) -> str:
+    """Why each of the deciding points stands as it does, in figures."""
+    told = (f"{p.id} {p.status}: {p.reason.rstrip('. ')}" for p in points if p.status == status and p.reason)
+    return "; ".join(told)[:2000]
 
 
 def _overall_selected(points: Sequence[PointReport]) -> OverallVerdict:
@@ -187,7 +192,7 @@ def _overall_selected(points: Sequence[PointReport]) -> OverallVerdict:
         status=status,
         limiting_point=first.id if first and status != "HOLDS" else None,
         sentence=words[status] + " Only the selected checks were run: this is no verdict on the go-live.",
-        engineer="; ".join(f"{p.id} {p.status}: {p.reason}" for p in points if p.status == status)[:2000],
+        engineer=_engineer(points, status),
     )
 
 

@@ -16,7 +16,7 @@ from weighbridge.contracts.models import IntegrationPoint
 from weighbridge.errors import DeliveryProblem, UsageProblem
 from weighbridge.project import Project
 from weighbridge.report.model import Report
-from weighbridge.report.writers import prepare_folder, write_reports
+from weighbridge.report.writers import prepare_folder, require_formats, write_reports
 from weighbridge.runner import Event, Run
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class Weighing:
 
     def go(self) -> Report:
         """Raises UsageProblem before any contact; KeyboardInterrupt after the partial report was saved."""
+        require_formats(self.formats)
         folder = prepare_folder(self.folder)
         run = Run(
             self.project,

@@ -69,6 +69,6 @@ def test_the_truth_is_always_written(report: Report, tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_bad_use(report: Report, tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem, match="unknown report format 'pdf'; known are html, json, junit, md, xlsx"):
+    with pytest.raises(UsageProblem, match=r"no report format 'pdf'\. Known are html, json, junit, md, xlsx"):
         write_reports(report, tmp_path, ["pdf"])
     assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,8 @@ def weighbridge(*arguments: str, cwd: Path, **environ: str) -> subprocess.Comple
         (["run", "--env", "production"], "it has: sandbox, staging"),
         (["run", "--env", "sandbox", "--points", "shop.Ordr"], "Did you mean 'shop.Order'"),
         (["run", "--env", "sandbox", "--resume"], "no unfinished run"),
+        (["run", "--env", "sandbox", "--format", "htm"], "Did you mean 'html'"),
+        (["drill", "shop"], "--fault down"),
     ],
 )
 def test_usage_errors_exit_2_before_any_contact(shop: Path, arguments: list[str], said: str) -> None:
@@ -85,6 +87,32 @@ def test_an_unreachable_system_is_unknown_and_exits_3(shop: Path) -> None:
     )
     assert "hunter2" not in everything
     assert "Traceback" not in done.stderr
+
+
+def test_quiet_says_the_verdict_and_no_more(shop: Path) -> None:
+    done = weighbridge("run", "--env", "sandbox", "--checks", "connection,schema", "--quiet", cwd=shop, COLUMNS="300")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("HOLDS  What was asked holds")
+
+
+def test_could_not_tell_is_said_in_words(shop: Path) -> None:
+    toml = shop / "weighbridge.toml"
+    toml.write_text(toml.read_text().replace("calls_per_user_hour = 12", ""))
+    done = weighbridge("run", "--env", "sandbox", "--checks", "load", "--quiet", cwd=shop)
+    assert done.returncode == 3
+    whole = weighbridge("report", "--format", "md", cwd=shop)
+    text = (shop / "weighbridge-report" / "report.md").read_text(encoding="utf-8")
+    assert whole.returncode == 0, whole.stderr
+    assert "nobody measured or declared how often" in text
+    assert "Inconclusive" not in text
+
+
+def test_a_list_of_no_channels_says_what_to_do(shop: Path) -> None:
+    done = weighbridge("alert", "status", cwd=shop)
+    assert done.returncode == 1
+    assert "[alerts.channels]" in done.stdout
 
 
 def test_plan_sends_nothing(shop: Path) -> None:

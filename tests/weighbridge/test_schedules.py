@@ -9,12 +9,16 @@ import shutil
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema_rs
 import pytest
 import yaml
 from click.testing import CliRunner
+from cronsim import CronSim
 
 from weighbridge.commands.schedule import KINDS as OFFERED
 from weighbridge.commands.schedule import command
@@ -51,6 +55,31 @@ def test_the_cron_line_runs_what_it_says(tmp_path: Path, place: str) -> None:
     subprocess.run(["/bin/sh", "-c", rest.replace(r"\%", "%")], check=True, timeout=20)  # as cron hands it over
     log = (folder / ".weighbridge" / "nightly.log").read_text(encoding="utf-8").splitlines()
     assert log == [str(folder), "-m", "weighbridge", "nightly", "--env", "staging", "--quiet"]
+
+
+@pytest.mark.parametrize("kind", ["cron", "github", "airflow"])
+def test_the_times_are_cron_and_mean_every_night(tmp_path: Path, kind: str) -> None:
+    """Read by an interpreter of Debian's cron: every line that is a time comes at 02:05, once a day."""
+    text = only(render(kind, plan(tmp_path)))
+    found = re.findall(r"(?:^|\")(5 2 \* \* \*)(?= |\"|$)", text, flags=re.MULTILINE)
+    assert len(found) == 1
+    times = CronSim(found[0], datetime(2026, 2, 27, 2, 5, tzinfo=UTC))
+    assert [f"{next(times):%m-%d %H:%M}" for _ in range(3)] == ["02-28 02:05", "03-01 02:05", "03-02 02:05"]
+
+
+@pytest.mark.parametrize("secrets", [(), ("CRM_KEY", "OPS_URL")])
+def test_github_would_take_the_workflow(tmp_path: Path, secrets: tuple[str, ...]) -> None:
+    """Checked against the published schema of GitHub workflows, which check-jsonschema carries."""
+    schema = files("check_jsonschema.builtin_schemas.vendor").joinpath("github-workflows.json").read_text("utf-8")
+    validator = jsonschema_rs.validator_for(schema)
+    text = only(render("github", plan(tmp_path, secrets=secrets)))
+
+    def read(text: str) -> object:
+        body = yaml.safe_load(text)
+        return {"on" if key is True else key: value for key, value in body.items()}  # YAML 1.1 reads `on` as true
+
+    assert [e.message for e in validator.iter_errors(read(text))] == []
+    assert not validator.is_valid(read(text.replace("runs-on:", "runs-om:"))), "it can say no"
 
 
 @pytest.mark.parametrize("place", PLACES[:2])

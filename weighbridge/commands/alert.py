@@ -100,8 +100,11 @@ def status_command(config: Path | None) -> int:
     project = Project.load(config)
     history = History.of(project)
     unproved = False
+    known = channels(project)
+    if not known:
+        click.echo(f"No channel yet. Write one under [alerts.channels] in {project.file.name}, then test it.")
     try:
-        for channel in channels(project):
+        for channel in known:
             proved = next((e for e in history.events("alert", channel.name) if e["ok"]), None)
             fresh = proved and datetime.now(UTC) - datetime.fromisoformat(proved["at"]) <= timedelta(days=DRILL_DAYS)
             unproved = unproved or not fresh
@@ -109,4 +112,4 @@ def status_command(config: Path | None) -> int:
             click.echo(f"{channel.name} ({channel.kind}): {when}{'' if fresh or not proved else ', too long ago'}")
     finally:
         history.close()
-    return 1 if unproved else 0
+    return 1 if unproved or not known else 0

@@ -27,7 +27,7 @@ DETECT_S = 300.0
 
 @click.command()
 @click.argument("system")
-@click.option("--fault", required=True, metavar="F", help="As in `down`, `latency,latency=3000`, `quota_exhausted`.")
+@click.option("--fault", metavar="F", help="As in `down`, `latency,latency=3000`, `quota_exhausted`.")
 @options.config
 @click.option("--env", "environment", type=click.Choice(("sandbox", "staging")), default="staging", show_default=True)
 @click.option(
@@ -51,7 +51,7 @@ DETECT_S = 300.0
 def command(
     *,
     system: str,
-    fault: str,
+    fault: str | None,
     config: Path | None,
     environment: str,
     port: int,
@@ -73,6 +73,9 @@ def command(
     from weighbridge.history import History
     from weighbridge.project import Project
     from weighbridge.sandbox.faults import FaultProxy, parse_fault
+
+    if fault is None:
+        raise UsageProblem("Say which fault, as in `--fault down`; `weighbridge faults list` names them all.")
 
     project = Project.load(config)
     try:

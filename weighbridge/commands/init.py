@@ -75,10 +75,15 @@ def command(
     _write(folder, system, kind, users, pilot_users, calls_per_user_hour)
     click.echo(f"Wrote {target}, contracts/, .env.example and .gitignore.")
     click.echo("Next:")
-    click.echo("  cp .env.example .env    and fill it in")
-    click.echo("  weighbridge doctor      looks whether everything can be reached")
-    click.echo(f"  weighbridge infer {system}   drafts contracts from what is there")
-    click.echo("  weighbridge run         weighs it (staging, 10 users at most, reads only)")
+    copy = "copy" if os.name == "nt" else "cp"
+    steps = {
+        f"{copy} .env.example .env": "and fill it in",
+        "weighbridge doctor": "looks whether everything can be reached",
+        f"weighbridge infer {system}": "drafts contracts from what is there",
+        "weighbridge run": "weighs it (staging, 10 users at most, reads only)",
+    }
+    for step, what in steps.items():
+        click.echo(f"  {step:<{max(map(len, steps))}}  {what}")
 
 
 def _write(

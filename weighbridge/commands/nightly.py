@@ -19,7 +19,7 @@ __all__ = ["command"]
 )
 @click.option("--checks", callback=options.names, help="[nightly] checks by default: the cheap ones.")
 @click.option("--always", is_flag=True, help="Send the digest although nothing changed.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, and of the summary only the verdict.")
 def command(
     *, config: Path | None, environment: str | None, checks: tuple[str, ...] | None, always: bool, quiet: bool
 ) -> int:
@@ -66,7 +66,7 @@ def command(
         )
     finally:
         history.close()
-    print_summary(night.report, folder=weighing.folder)
+    print_summary(night.report, quiet=quiet, folder=weighing.folder)
     if night.sent:
         click.echo(f"Told {', '.join(night.sent)}: {night.digest.title}")
     elif night.digest.reason is None:

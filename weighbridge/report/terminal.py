@@ -106,7 +106,7 @@ def print_summary(
     out.print()
     _blockers(groups(report), len(blockers(report)), say)
     _points(report, out, encoding)
-    _changes(report, say)
+    _changes(report, say, shown={(g.first.point, g.first.check) for g in groups(report)[:SHOWN_BLOCKERS]})
     left_out = len(report.not_tested)
     if left_out or report.waivers:
         say((f"Not tested: {left_out}   waived: {len(report.waivers)}   (listed in the report)", "dim"))
@@ -145,12 +145,13 @@ def _blockers(found: list[Group], count: int, say: Callable[..., None]) -> None:
     say(("", ""))
 
 
-def _changes(report: Report, say: Callable[..., None]) -> None:
-    """What is new and fixed against the runs before, in a few lines."""
+def _changes(report: Report, say: Callable[..., None], *, shown: set[tuple[str, str]]) -> None:
+    """What is new and fixed against the runs before, in a few lines; not again what stands above."""
     for kind, style in (("new", "bold"), ("fixed", "green")):
         rows = report.changes.get(kind, [])
         if rows:
             say((f"{kind.capitalize()} since the last run ({len(rows)})", style))
+        rows = [r for r in rows if kind == "fixed" or (r["point"], r.get("check")) not in shown]
         for row in rows[:SHOWN_CHANGES]:
             say(
                 (f"{row['point']} {row['code']}: ", "bold"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -12,7 +13,7 @@ from weighbridge.errors import DeliveryProblem, UsageProblem
 from weighbridge.report.files import prepare_folder, write_atomically
 from weighbridge.report.model import Report
 
-__all__ = ["FORMATS", "GROUP", "Renderer", "formats", "prepare_folder", "render", "write_reports"]
+__all__ = ["FORMATS", "GROUP", "Renderer", "formats", "prepare_folder", "render", "require_formats", "write_reports"]
 
 GROUP = "weighbridge.reporters"
 Renderer = Callable[[Report], "bytes | str"]
@@ -60,8 +61,19 @@ def _renderer(name: str) -> Renderer:
     for point in entry_points(group=GROUP):
         if point.name == name:
             return point.load()
-    known = ", ".join(sorted(formats()))
-    raise UsageProblem(f"unknown report format '{name}'; known are {known}.")
+    raise UsageProblem(f"There is no report format '{name}'. Known are {', '.join(sorted(formats()))}.")
+
+
+def require_formats(wanted: Iterable[str]) -> list[str]:
+    """The formats that will be written; json always is. Raises UsageProblem for an unknown one."""
+    names = ["json", *(n for n in dict.fromkeys(wanted) if n != "json")]
+    known = formats()
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Known are {', '.join(sorted(known))}."
+            raise UsageProblem(f"There is no report format '{name}'. {hint}")
+    return names
 
 
 def render(report: Report, name: str) -> bytes:
@@ -76,11 +88,8 @@ def write_reports(report: Report, folder: Path, wanted: Iterable[str] = ("json",
     Raises UsageProblem for an unknown format or an unusable folder, DeliveryProblem when a file could not be written.
     One that fails does not keep the others from being written.
     """
-    names = ["json", *(n for n in dict.fromkeys(wanted) if n != "json")]
+    names = require_formats(wanted)
     files = formats()
-    for name in names:
-        if name not in files:
-            raise UsageProblem(f"unknown report format '{name}'; known are {', '.join(sorted(files))}.")
     prepare_folder(folder)
     written: dict[str, Path] = {}
     failed: list[str] = []
