@@ -20,6 +20,8 @@ ConnectorError                 could not look; message says what, where, and `re
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "AccessError",
     "AuthError",
@@ -40,10 +42,15 @@ __all__ = [
 ]
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a system may put into its words to move a terminal's cursor, set its title, or turn the text around."""
+
+
 class ConnectorError(Exception):
     """Could not look. `str()` is one paragraph: what, where, what to do; never a credential."""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
+        message = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", message)
         super().__init__(message)
         self.message = message
         self.remedy = remedy
