@@ -132,7 +132,15 @@ def _word(text: str) -> str:
     """Text as a YAML scalar that every tool reads as the same text."""
     if _PLAIN.match(text) and text.lower() not in _YAML_WORDS and not text.endswith((" ", ":")) and " #" not in text:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Between double quotes, with nothing in it that YAML forbids or that turns a reader's eyes around."""
+    return "".join(
+        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
+        for c in json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _scalar(value: Any) -> str:
@@ -140,7 +148,7 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    return _quoted(str(value))
 
 
 # --- what the rows say -----------------------------------------------------------------------------------------------

@@ -172,3 +172,10 @@ def test_adding_to_a_contract_keeps_its_words_and_comments(project: Path) -> Non
     assert [p.name for p in contract.objects[0].properties] == ["id", "email"]
     assert contract.objects[1].name == "orders"
     assert "nothing is new" in run(project, "shop", "--into", str(path)).output
+
+
+def test_names_from_a_stranger_stay_one_name(tmp_path: Path) -> None:
+    evil = "\x1b]0;t\x07\x9b31m\u202e: {a}\r\n  - x # \u2028 \U000e0041 'q\" 🙂"
+    text, path = drafted(tmp_path, pa.table({"id": list(range(60)), evil: ["a"] * 60}))
+    assert not set(text) & set("\x1b\x07\x9b\u202e\u2028\r")
+    assert [p.physical_name for p in load(path).objects[0].properties] == ["id", evil]
