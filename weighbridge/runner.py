@@ -177,8 +177,11 @@ class Run:
                 if self._outcome_path(point.id, check.name).is_file():
                     self.check(point, check)
 
-    def execute(self) -> Report:
-        """Ask everything and return the whole report; KeyboardInterrupt passes through with all results kept."""
+    def execute(self, *, done: bool = True) -> Report:
+        """Ask everything and return the whole report; KeyboardInterrupt passes through with all results kept.
+
+        With `done` False somebody else calls `done` when the report is where it belongs.
+        """
         self._state(finished=None)
         groups: dict[str, list[IntegrationPoint]] = {}
         for point in self.points:
@@ -200,8 +203,13 @@ class Run:
         if failures:
             raise failures[0]
         report = self.report(finished=self.now())
-        self._state(finished=report.run.finished)
+        if done:
+            self.done(report)
         return report
+
+    def done(self, report: Report) -> None:
+        """Nothing is left to do for this run: it cannot be resumed any more."""
+        self._state(finished=report.run.finished)
 
     def asked(self, point: IntegrationPoint) -> set[str]:
         """Names of the point's checks that have ended."""

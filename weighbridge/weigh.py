@@ -176,7 +176,7 @@ class Weighing:
         try:
             with Progress(total, quiet=self.quiet) as progress:
                 run.on_event = progress
-                report = run.execute()
+                report = run.execute(done=False)
         except KeyboardInterrupt:
             self._save(run.report(partial=True), folder, self.formats)
             raise
@@ -188,13 +188,28 @@ class Weighing:
             index = write_data_docs(report, self.points, folder / "data_docs")
             if index is not None:
                 self.written["data_docs"] = index
-        if history is None:
+        if history is not None:
+            with contextlib.closing(history):
+                report = self._told(report, folder, history)
+        else:
             self._save(report, folder, self.formats)
-            return report
-        with contextlib.closing(history):
+        run.done(report)  # only now: a run that is killed before can be taken up, and repeats nothing
+        return report
+
+    def _told(self, report: Report, folder: Path, history: Any) -> Report:
+        """Write the report, compared with earlier ones, and record it; neither keeps the other from being done."""
+        problems: list[str] = []
+        try:
             report = history.compared(report)
-            self._save(report, folder, self.formats)
+        except (DeliveryProblem, UsageProblem) as problem:
+            problems.append(str(problem))
+        self._save(report, folder, self.formats)
+        try:
             history.record(report)
+        except (DeliveryProblem, UsageProblem) as problem:
+            problems.append(str(problem))
+        if problems:
+            self.undelivered = "\n".join(filter(None, [self.undelivered, *dict.fromkeys(problems)]))
         return report
 
     def _history(self) -> Any:
