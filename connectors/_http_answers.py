@@ -211,6 +211,10 @@ def status_error(answer: Answer, where: str, *, idempotent: bool = True) -> Conn
     said = f" The system says: {answer.excerpt}" if answer.excerpt else ""
     if status in (301, 302, 303, 304, 307, 308):
         return None
+    if status < 200:
+        return ProtocolError(
+            f"{where}: the server wants to speak another protocol ({status}).", remedy="Check the url option."
+        )
     if status == 401:
         return _unauthorised(answer, where, said)
     if status == 403:

@@ -33,6 +33,9 @@ from weighbridge.connectors.session import Endpoint, Session
 __all__ = ["Adapter", "Lane", "current", "endpoint_of", "is_loopback", "read_body", "send", "tls_context"]
 
 
+MOST_HINTS = 10
+
+
 @dataclass(slots=True)
 class Lane:
     """The attempt under way on this thread: its deadline and the bytes that passed its sockets."""
@@ -83,6 +86,15 @@ class _Answer(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()  # type: ignore[union-attr]  # a BufferedReader at this moment
         self.fp = io.BufferedReader(_Timed(raw, sock), 65536)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Early hints and the like come before the answer; `http.client` knows 100 alone."""
+        for _ in range(MOST_HINTS):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the type stubs
+            if not 101 < status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine(f"more than {MOST_HINTS} answers before the answer")
 
 
 class _Plain(HTTPConnection):

@@ -274,11 +274,11 @@ class Wire(requests.Session):
                 received.parsed = loads(body, self._shared.parse_float, charset_of(received.headers))
             except Garbled as error:
                 raise Garbled(f"{where}: {error.message}", remedy=error.remedy) from None
-        if self._shared.classify is None and status < 300:
+        if self._shared.classify is None and 200 <= status < 300:
             return
         answer = answer_of(received)
         error = self._shared.classify(answer) if self._shared.classify else None
-        if error is None and status >= 300:
+        if error is None and not 200 <= status < 300:
             error = status_error(answer, where, idempotent=plan.idempotent)
         if error is not None:
             raise self._scrubbed(error)

@@ -214,6 +214,27 @@ def test_chunks_with_extensions_and_trailers() -> None:
         assert got(url, 2) == [{"a": 1}] * 2
 
 
+def test_hints_before_the_answer() -> None:
+    """103 and 102 are no answers: taken for one, the real answer would be read as that of the next question."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    plain = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": %d}'
+    with raw_server(hints + plain % 1, hints + plain % 2, close=False) as url:
+        assert got(url, 2) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_server_that_changes_the_protocol() -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+    with raw_server(switch, close=True) as url, pytest.raises(ProtocolError, match="another protocol"):
+        got(url)
+
+
+def test_more_bytes_than_were_asked_for() -> None:
+    """A second answer to one question is never taken for the answer to the next."""
+    plain = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": %d}'
+    with raw_server(plain % 1 + plain % 9, plain % 2, close=False) as url:
+        assert got(url, 2) == [{"a": 1}, {"a": 2}]
+
+
 def test_headers_that_come_twice() -> None:
     twice = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Type: application/json\r\n"
