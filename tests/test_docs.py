@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -22,7 +26,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.split(" #", 1)[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("weighbridge ")]
 
@@ -75,38 +80,86 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-TUTORIAL = [
-    # what the tutorial types, with the answers a test must give; exit codes that are in order
-    ("init --yes --system shop --connector sql --calls-per-user-hour 12", {0}),
-    ("doctor", {0}),
-    ("infer shop", {0}),
-    ("contract lint", {0}),
-    ("run --plan", {0}),
-    ("run", {0, 1, 3}),
-    ("nightly", {0, 1, 3}),
-    ("schedule cron", {0}),
-    ("history", {0}),
-]
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+SHELL = [line for block in re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL) for line in block.splitlines()]
+ELSEWHERE = ("python3 -m venv", "pip install", "weighbridge demo", "weighbridge faults run")
+"""What the tests' own start, and tests of their own, type."""
+ANSWERS = {"weighbridge init": "shop\nsql\n500\n10\n12\n"}
+BAD_IS_AN_ANSWER = ("weighbridge run", "weighbridge nightly", "weighbridge inspect", "weighbridge alert test")
+"""Commands that exit with what they found."""
 
 
-@pytest.mark.slow
-def test_the_tutorial_from_an_empty_folder(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("tutorial")
-    environ = {**os.environ, "SHOP_URL": f"sqlite:///{shop / 'shop.db'}"}
-    shown = {line.split()[1] for line in commands(ROOT / "docs" / "tutorial.md")}
-    typed = {line.split()[0] for line, _ in TUTORIAL}
-    assert shown - typed <= {"demo", "demand"}  # the demo is a test of its own; demand has tests of its own
-    assert len(commands(ROOT / "docs" / "tutorial.md")) < 12
-    for line, codes in TUTORIAL:
-        done = subprocess.run(
-            [sys.executable, "-m", "weighbridge", *shlex.split(line)],
+def test_the_first_verdict_takes_less_than_ten_commands() -> None:
+    first = next(i for i, line in enumerate(SHELL) if line.startswith("pip install"))
+    last = SHELL.index("weighbridge run")
+    assert 5 < last - first + 1 < 10
+    without_demo = [line for line in SHELL[first : last + 1] if not line.startswith("weighbridge demo")]
+    assert {8: "eight commands"}[len(without_demo)] in TUTORIAL
+
+
+@pytest.fixture
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A POSIX shell in an empty folder whose `weighbridge` is this one."""
+    tools, folder = tmp_path_factory.mktemp("bin"), tmp_path_factory.mktemp("project")
+    (tools / "weighbridge").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m weighbridge "$@"\n', encoding="utf-8")
+    (tools / "weighbridge").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PWD": str(folder)}
+
+    def run(line: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
             cwd=folder,
-            env=environ,
+            env={**environ, **more},
+            input=ANSWERS.get(line, ""),
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
-        assert done.returncode in codes, f"{line}: {done.stdout}{done.stderr}"
+
+    run.folder = folder  # type: ignore[attr-defined]
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the tutorial is written for a POSIX shell")
+def test_the_tutorial_from_an_empty_folder_and_every_how_to(shop: Path, shell: Any) -> None:
+    """Each shown line is typed as it stands, in order, into a shell; what it needs to find there is put there."""
+    folder: Path = shell.folder
+    pages = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+    lines = [*SHELL, *(line for page in pages for line in commands(page))]
+    typed = 0
+    for line in lines:
+        if line.startswith(ELSEWHERE):
+            continue
+        if line == "weighbridge doctor":
+            (folder / ".env").write_text(f"SHOP_URL=sqlite:///{shop / 'shop.db'}\n", encoding="utf-8")
+        if "--har" in line:
+            (folder / "pilot.har").write_text(json.dumps(HAR), encoding="utf-8")
+        if "inspect" in line:
+            (folder / "books").mkdir()
+            shutil.copy(ROOT / "examples" / "shop" / "orders.xlsx", folder / "books" / "receivables-2026-01.xlsx")
+        if "alert test" in line:
+            with (folder / "weighbridge.toml").open("a", encoding="utf-8") as toml:
+                toml.write('\n[alerts.channels]\nops = "${OPS_ALERT_URL}"\n')
+        done = shell(line, OPS_ALERT_URL="json://127.0.0.1:9/hook")
+        fine = {0, 1, 3, 4} if line.startswith(BAD_IS_AN_ANSWER) else {0}
+        assert done.returncode in fine, f"{line}: {done.returncode} {done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, line
+        typed += 1
+    assert typed >= 14
     assert (folder / "weighbridge-report" / "report.html").is_file()
+
+
+HAR = {
+    "log": {
+        "entries": [
+            {
+                "startedDateTime": f"2026-11-24T09:{minute:02d}:00Z",
+                "request": {"method": "GET", "url": f"https://shop.example.com/orders/{minute}"},
+                "response": {"status": 200},
+            }
+            for minute in range(0, 60, 4)
+        ]
+    }
+}
