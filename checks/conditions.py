@@ -17,7 +17,18 @@ from weighbridge.checks.dialects import DUCKDB, Unsupported, Words
 from weighbridge.contracts.dates import parse_limit, strptime_formats
 from weighbridge.contracts.models import Property, Rule, SchemaObject
 
-__all__ = ["FORMATS", "ROW", "Condition", "MissingColumn", "Source", "Type", "compile_condition", "misfit_flag"]
+__all__ = [
+    "FORMATS",
+    "ROW",
+    "Condition",
+    "MissingColumn",
+    "Source",
+    "Type",
+    "at_path",
+    "compile_condition",
+    "misfit_flag",
+    "pieces",
+]
 
 ROW = "_wb_row"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -123,6 +134,15 @@ def _top(object: SchemaObject, steps: tuple[str, ...]) -> tuple[Property, tuple[
     raise MissingColumn(".".join(steps))
 
 
+def pieces(object: SchemaObject, path: str) -> tuple[str, ...]:
+    """A dotted path as the name of a property and of what lies inside it; names may hold dots themselves."""
+    try:
+        top, steps = _top(object, tuple(path.split(".")))
+    except MissingColumn:
+        return (path,)
+    return (top.name, *steps)
+
+
 def _descend(
     expression: str,
     kind: Type,
@@ -146,6 +166,12 @@ def _descend(
             raise Unsupported
         inner = _descend(name, child, item.items, steps[1:], leaf, source, depth + 1)
         return f"len(list_filter({listed}, lambda {name}: coalesce({inner}, FALSE))) > 0"
+    if steps[0] == "map" and len(steps) > 1 and item.map_key is not None and item.map_value is not None:
+        name = f"e{depth}"
+        listed, child = _half_of_map(expression, kind, steps[1])
+        inner_item = item.map_key if steps[1] == "key" else item.map_value
+        inner = _descend(name, child, inner_item, steps[2:], leaf, source, depth + 1)
+        return f"len(list_filter({listed}, lambda {name}: coalesce({inner}, FALSE))) > 0"
     for length in range(len(steps), 0, -1):
         name = ".".join(steps[:length])
         child_item = next((p for p in item.properties if p.name == name), None)
@@ -168,6 +194,17 @@ def _descend(
         raise MissingColumn(f"{item.physical_name}.{physical}")
     # What is inside an absent object is absent with it, and no promise of its own is broken.
     return f"({expression} IS NOT NULL AND {inner})"
+
+
+def _half_of_map(expression: str, kind: Type, half: str) -> tuple[str, Type]:
+    """The keys or the values of a map as a list, and what each is."""
+    if kind.kind == "map":
+        return f"map_{half}s({expression})", kind.children[half]
+    if kind.kind in ("text", "json"):
+        if half == "key":
+            return f"json_keys({expression})", Type("text")
+        return f"CAST(json_extract({expression}, '$.*') AS JSON[])", Type("json")
+    raise Unsupported
 
 
 # --- the conditions of one value -----------------------------------------------------------------------------------
@@ -445,6 +482,10 @@ def _max_items(cell: _Cell) -> str:
     return cell.fails(f"{_items(cell)} > {int(cell.value)}")
 
 
+def _dimensions(cell: _Cell) -> str:
+    return cell.fails(f"{_items(cell)} <> {int(cell.value)}")
+
+
 def _unique_items(cell: _Cell) -> str:
     listed = cell.expression
     if cell.kind.kind in ("text", "json"):
@@ -507,6 +548,7 @@ _LEAVES: Mapping[str, Callable[[_Cell], str]] = MappingProxyType(
         "min_items": _min_items,
         "max_items": _max_items,
         "unique_items": _unique_items,
+        "dimensions": _dimensions,
         "min_properties": _min_properties,
         "max_properties": _max_properties,
         "required_properties": _required_properties,
@@ -517,23 +559,34 @@ _LEAVES: Mapping[str, Callable[[_Cell], str]] = MappingProxyType(
 # --- conditions over several rows ----------------------------------------------------------------------------------
 
 
+def at_path(source: Source, path: str) -> tuple[str, str, Type]:
+    """(the column's physical name, SQL, type) of the one value a row that a dotted path names."""
+    top, steps = _top(source.object, tuple(path.split(".")))
+    if top.physical_name not in source.columns:
+        raise MissingColumn(top.physical_name)
+    expression, kind, item = source.words.quoted(top.physical_name), source.columns[top.physical_name], top
+    while steps:
+        found = next(
+            (n for n in range(len(steps), 0, -1) if any(p.name == ".".join(steps[:n]) for p in item.properties)), None
+        )
+        if kind.kind != "struct" or found is None or source.words.name != "duckdb":
+            raise Unsupported  # a list has many values, and text is not one value but a document
+        item = next(p for p in item.properties if p.name == ".".join(steps[:found]))
+        if item.physical_name not in kind.children:
+            raise MissingColumn(f"{top.physical_name}.{item.physical_name}")
+        kind = kind.children[item.physical_name]
+        expression = f"struct_extract({expression}, {source.words.literal(item.physical_name)})"
+        steps = steps[found:]
+    return top.physical_name, expression, kind
+
+
 def _duplicates(rule: Rule, source: Source) -> Condition:
     words = source.words
     names: list[str] = []
     expressions: list[str] = []
     for column in rule.columns:
-        top, steps = _top(source.object, tuple(column.split(".")))
-        if top.physical_name not in source.columns:
-            raise MissingColumn(top.physical_name)
-        kind = source.columns[top.physical_name]
-        if "items" in steps:
-            raise Unsupported  # one value a row is needed to say which row repeats it
-        expression = words.quoted(top.physical_name)
-        for step in steps:
-            if kind.kind != "struct" or step not in kind.children:
-                raise Unsupported
-            expression, kind = f"struct_extract({expression}, {words.literal(step)})", kind.children[step]
-        names.append(top.physical_name)
+        name, expression, _ = at_path(source, column)
+        names.append(name)
         expressions.append(expression)
     whole = " AND ".join(f"{e} IS NOT NULL" for e in expressions)
     gaps = ""

@@ -10,12 +10,13 @@ Importing this module costs about two seconds: import it where a suite is run, n
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -208,7 +209,11 @@ class _Meets(BatchExpectation):
             observed = 100.0 * number / total
         if hasattr(observed, "as_tuple"):
             observed = float(observed)
+        if isinstance(observed, float) and math.isnan(observed):
+            raise ValueError("the value is not a number (NaN), which cannot be held against one")
         value = tuple(self.value) if isinstance(self.value, list) else self.value
+        if isinstance(value, str) and isinstance(observed, date):
+            observed, value = str(observed), value.replace("T", " ", 1)
         result = {"observed_value": observed, "element_count": total}
         if isinstance(number, int):
             result["unexpected_count"] = number

@@ -91,7 +91,7 @@ def _to_parquet(workspace: Workspace, origin: str, names: Sequence[str], path: P
     import pyarrow.parquet as pq
 
     shown = ", ".join(DUCKDB.quoted(n) for n in names) or "1 AS nothing"
-    batches: Any = workspace.raw.execute(f"SELECT {shown} FROM {origin}").to_arrow_reader(50_000)
+    batches = pa.RecordBatchReader.from_stream(workspace.raw.sql(f"SELECT {shown} FROM {origin}"))
     shape = pa.schema([pa.field(f.name, _plain(f.type)) for f in batches.schema])
     with pq.ParquetWriter(path, shape, coerce_timestamps="us", allow_truncated_timestamps=True) as writer:
         for batch in batches:
@@ -145,11 +145,18 @@ def _session() -> Iterator[Any]:
 
 @contextmanager
 def _limited(spark: Any, seconds: float) -> Iterator[None]:
-    """End this session's work after `seconds`; its rules are then DuckDB's."""
-    timer = threading.Timer(seconds, spark.interruptAll)
-    timer.daemon = True
-    timer.start()
+    """End this session's work after `seconds`, again and again: what is asked anew then must end too."""
+    done = threading.Event()
+
+    def watch() -> None:
+        if not done.wait(seconds):
+            while not done.wait(0.5):
+                spark.interruptAll()
+
+    watcher = threading.Thread(target=watch, name="Spark's time limit", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
+        watcher.join()

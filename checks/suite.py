@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from weighbridge.checks.conditions import Condition, MissingColumn, Source, Type, compile_condition
+from weighbridge.checks.conditions import (
+    FORMATS,
+    Condition,
+    MissingColumn,
+    Source,
+    Type,
+    at_path,
+    compile_condition,
+    pieces,
+)
 from weighbridge.checks.dialects import DUCKDB, Unsupported, Words
 from weighbridge.contracts._sql import substitute
 from weighbridge.contracts.dates import parse_limit
@@ -106,6 +115,8 @@ def _declared(item: Property) -> Type:
         return Type("struct", {p.physical_name: _declared(p) for p in item.properties})
     if kind == "list":
         return Type("list", {"child": _declared(item.items) if item.items is not None else Type("text")})
+    if kind == "map" and item.map_key is not None and item.map_value is not None:
+        return Type("map", {"key": _declared(item.map_key), "value": _declared(item.map_value)})
     return Type(kind)
 
 
@@ -132,6 +143,8 @@ def _plan(
         if rule.kind == "foreign":
             engine = rule.arguments["engine"]
             return Planned(rule, outcome="not_run", reason=f"the engine {engine} is not run by Weighbridge")
+        if rule.kind == "format" and rule.arguments["format"] not in FORMATS:
+            return Planned(rule, outcome="not_run", reason=f"the format {rule.arguments['format']} is not known")
         if rule.kind == "row_count":
             return _row_count(rule)
         if rule.kind == "sql":
@@ -200,7 +213,8 @@ def _sql(rule: Rule, source: Source) -> Planned:
         table, column = source.words.quoted(source.object.name), named
     else:
         table, column = source.table, source.physical(named) if named else None
-    query = substitute(rule.arguments["query"], object=table, property=source.words.quoted(column) if column else None)
+    path = ".".join(source.words.quoted(p) for p in pieces(source.object, column)) if column else None
+    query = substitute(rule.arguments["query"], object=table, property=path)
     return Planned(rule, QUERY, {"rule": rule.path, "query": query, **_demand(rule)})
 
 
@@ -240,14 +254,13 @@ def _relationship(
     parts: list[str] = []
     present: list[str] = []
     physicals: list[str] = []
-    for column, target in zip(relationship.columns, names, strict=True):
-        physical = source.physical(column)
-        if physical not in source.columns:
-            raise MissingColumn(physical)
+    for column, target in zip(rule.columns, names, strict=True):
+        physical, mine, kind = at_path(source, column)
         physicals.append(physical)
-        mine, theirs = f"d.{words.quoted(physical)}", f"k.{words.quoted(target)}"
+        mine = mine.replace(words.quoted(physical), f"d.{words.quoted(physical)}", 1)
+        theirs = f"k.{words.quoted(target)}"
         present.append(f"{mine} IS NOT NULL")
-        kinds = source.columns[physical], (targets or {}).get(view, {}).get(target, source.columns[physical])
+        kinds = kind, (targets or {}).get(view, {}).get(target, kind)
         if kinds[0].kind != kinds[1].kind and not (kinds[0].numeric and kinds[1].numeric):
             mine, theirs = words.as_text.format(mine), words.as_text.format(theirs)
         parts.append(f"{theirs} = {mine}")

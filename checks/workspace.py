@@ -51,6 +51,8 @@ def type_of(native: Any) -> Type:
         return Type("struct", {n: type_of(t) for n, t in native.children})
     if kind == "list":
         return Type("list", {"child": type_of(dict(native.children)["child"])})
+    if kind == "map":
+        return Type("map", {n: type_of(t) for n, t in native.children})
     return Type(kind)
 
 

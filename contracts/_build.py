@@ -67,7 +67,7 @@ class _Build:
                 for s in _list(data.get("servers"))
             ),
             sla=tuple(
-                SlaProperty(s["property"], s.get("value"), s.get("unit"), s.get("element"), self.document.line(s))
+                SlaProperty(s["property"], s.get("value"), s.get("unit"), _element(s, data), self.document.line(s))
                 for s in _list(data.get("slaProperties"))
             ),
             custom=custom,
@@ -106,6 +106,8 @@ class _Build:
         for index, raw in enumerate(_list(item.get("relationships"))):
             relations.extend(self.relation(raw, (name,), (*path, "relationships", index)))
         inner = item.get("items")
+        made = item.get("map")
+        pair: dict[str, Any] = made if item.get("logicalType") == "map" and isinstance(made, dict) else {}
         return Property(
             name=name,
             physical_name=item.get("physicalName") or name,
@@ -126,6 +128,8 @@ class _Build:
             items=self.property(inner, (*path, "items")) if isinstance(inner, dict) else None,
             custom=_custom(item),
             line=self.document.line(item),
+            map_key=self.property(pair["key"], (*path, "map", "key")) if pair else None,
+            map_value=self.property(pair["value"], (*path, "map", "value")) if pair else None,
         )
 
     def local_name(self, item: dict[str, Any], word: str) -> str:
@@ -192,6 +196,12 @@ class _Build:
         if column is None:
             return f"the reference '{word[:100]}' names no property of {target.get('name')}{place}"
         return file, target["name"], column["name"]
+
+
+def _element(sla: dict[str, Any], data: dict[str, Any]) -> str | None:
+    """What a service level is about; the contract's default where it says nothing and is about data."""
+    about_data = sla["property"] in ("freshness", "retention", "frequency", "latency")
+    return sla.get("element") or (data.get("slaDefaultElement") if about_data else None)
 
 
 def _named(items: list[Any], word: str, keys: tuple[str, ...]) -> dict[str, Any] | None:

@@ -206,14 +206,15 @@ class _Lint:
             if options and kind is None:
                 self.say((*path, "logicalTypeOptions"), "options need a logicalType to belong to")
             self.options(options, kind, (*path, "logicalTypeOptions"))
-        if isinstance(kind, str) and kind in ("map", "vector"):
-            self.say((*path, "logicalType"), f"values of {kind} are not looked into, only their presence", "warning")
         self.enum(item, path)
         self.rules(item, path, level="property")
         if isinstance(item.get("properties"), list):
             self.fields(item["properties"], (*path, "properties"))
         if isinstance(item.get("items"), dict):
             self.field(item["items"], (*path, "items"))
+        for part in ("key", "value"):
+            if isinstance(item.get("map"), dict) and isinstance(item["map"].get(part), dict):
+                self.field(item["map"][part], (*path, "map", part))
 
     def enum(self, item: dict[str, Any], path: Path) -> None:
         seen: set[str] = set()
@@ -238,7 +239,10 @@ class _Lint:
             self.times(options, kind, path)
         elif kind == "string" and options.get("format", "uuid") not in STRING_FORMATS:
             said = str(options["format"])[:60]
-            self.say((*path, "format"), f"the format '{said}' is not known; known are {', '.join(STRING_FORMATS)}")
+            known = ", ".join(STRING_FORMATS)
+            self.say(
+                (*path, "format"), f"the format '{said}' is not known and is not run; known are {known}", "warning"
+            )
 
     def limits(self, options: dict[str, Any], path: Path, good: Callable[[Any], bool]) -> None:
         for key in ORDERED:
@@ -476,3 +480,5 @@ def walk_properties(properties: list[Any]) -> Iterator[dict[str, Any]]:
             yield from walk_properties(_items(item.get("properties")))
             if isinstance(item.get("items"), dict):
                 yield from walk_properties([item["items"]])
+            if isinstance(item.get("map"), dict):
+                yield from walk_properties([item["map"].get("key"), item["map"].get("value")])

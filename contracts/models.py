@@ -67,6 +67,9 @@ class Property:
     """The item of a `logicalType: array`."""
     custom: Mapping[str, Any]
     line: int
+    map_key: Property | None = None
+    """The keys of a `logicalType: map`."""
+    map_value: Property | None = None
 
 
 @dataclass(frozen=True, slots=True)

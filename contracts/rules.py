@@ -19,7 +19,7 @@ KINDS = (
     # of a property, by row
     "required", "unique", "primary_key", "min_length", "max_length", "pattern", "format", "minimum", "maximum",
     "exclusive_minimum", "exclusive_maximum", "multiple_of", "number_format", "date_format", "zone", "enum",
-    "min_items", "max_items", "unique_items", "min_properties", "max_properties", "required_properties",
+    "min_items", "max_items", "unique_items", "dimensions", "min_properties", "max_properties", "required_properties",
     "relationship",
     # quality rules
     "null_values", "missing_values", "invalid_values", "duplicate_values", "row_count", "sql", "expectation",
@@ -33,7 +33,7 @@ _OPTIONS = {
     "maximum": "maximum", "exclusiveMinimum": "exclusive_minimum", "exclusiveMaximum": "exclusive_maximum",
     "multipleOf": "multiple_of", "timezone": "zone", "minItems": "min_items", "maxItems": "max_items",
     "uniqueItems": "unique_items", "minProperties": "min_properties", "maxProperties": "max_properties",
-    "required": "required_properties",
+    "required": "required_properties", "dimensions": "dimensions",
 }  # fmt: skip
 _METRICS = {
     "nullValues": "null_values", "missingValues": "missing_values", "invalidValues": "invalid_values",
@@ -193,10 +193,22 @@ class _Compile:
         for index, relation in enumerate(item.relationships):
             yield self.relation(relation, steps, index)
         yield from self.quality(item.quality, steps, columns)
+        parts = sorted((p for p in item.properties if p.primary_key), key=lambda p: p.primary_key_position)
+        if parts:
+            names = tuple(".".join((*steps, p.name)) for p in parts)
+            yield self.make(
+                steps, "primaryKey", "primary_key", names, {}, f"{', '.join(names)} present and unique",
+                line=parts[0].line, dimension="uniqueness",
+            )  # fmt: skip
         for inner in item.properties:
-            yield from self.property_rules(inner, (*steps, inner.name))
+            yield from self.property_rules(
+                inner, (*steps, inner.name), key=inner.primary_key, single=inner.primary_key and len(parts) == 1
+            )
         if item.items is not None:
             yield from self.property_rules(item.items, (*steps, "items"))
+        if item.map_key is not None and item.map_value is not None:
+            yield from self.property_rules(item.map_key, (*steps, "map", "key"))
+            yield from self.property_rules(item.map_value, (*steps, "map", "value"))
 
     def option(self, item: Property, steps: tuple[str, ...], option: str, value: Any) -> Iterator[Rule]:
         columns, keyword, line = (".".join(steps),), f"logicalTypeOptions.{option}", item.line
@@ -262,8 +274,9 @@ class _Compile:
 
     def relation(self, relation: Relationship, steps: tuple[str, ...], index: int) -> Rule:
         target = f"{relation.target_object}.{', '.join(relation.target_columns)}"
+        columns = (".".join(steps),) if len(steps) > 1 else relation.columns
         return self.make(
-            steps, f"relationships.{index}", "relationship", relation.columns, {"relationship": relation},
+            steps, f"relationships.{index}", "relationship", columns, {"relationship": relation},
             f"refers to an existing {target}", line=relation.line, dimension="consistency",
         )  # fmt: skip
 
@@ -352,5 +365,5 @@ def _option_words(option: str, value: Any) -> str:
         "minimum": "≥ {}", "maximum": "≤ {}", "exclusiveMinimum": "> {}", "exclusiveMaximum": "< {}",
         "multipleOf": "is a multiple of {}", "minItems": "has at least {} items", "maxItems": "has at most {} items",
         "minProperties": "has at least {} properties", "maxProperties": "has at most {} properties",
-        "required": "has the properties {}",
+        "required": "has the properties {}", "dimensions": "has {} dimensions",
     }[option].format(", ".join(value) if isinstance(value, list) else value)  # fmt: skip

@@ -537,6 +537,23 @@ def test_sql_sees_the_contract_s_names(tmp_path: Path) -> None:
     assert share.outcome == "passed"
 
 
+def test_sql_that_gives_no_number_is_an_error_and_dates_are_compared(tmp_path: Path) -> None:
+    cases = {
+        "nan": ("SELECT 'NaN'::DOUBLE", "mustNotBe: 5", "errored"),
+        "nan_between": ("SELECT 'NaN'::DOUBLE", "mustNotBeBetween: [1, 5]", "errored"),
+        "nothing": ("SELECT NULL", "mustNotBe: 5", "errored"),
+        "text": ("SELECT 'x'", "mustBeGreaterThan: 1", "errored"),
+        "rows": ("SELECT a FROM T", "mustBe: 1", "errored"),
+        "date": ("SELECT max(DATE '2024-01-31')", "mustBe: '2024-01-31'", "passed"),
+        "moment": ("SELECT TIMESTAMP '2024-01-31 10:00:00'", "mustBe: '2024-01-31T10:00:00'", "passed"),
+        "late": ("SELECT DATE '2024-02-01'", "mustBe: '2024-01-31'", "failed"),
+    }
+    body = "".join(f'      - {{id: {n}, type: sql, query: "{q}", {op}}}\n' for n, (q, op, _) in cases.items())
+    made = contract(tmp_path, f"schema:\n  - name: T\n    properties: [{{name: a}}]\n    quality:\n{body}")
+    found = rules(ask(QualityCheck(), tmp_path, made, pa.table({"a": [1, 2]})))
+    assert {r.id: r.outcome for r in found.values()} == {n: outcome for n, (_, _, outcome) in cases.items()}
+
+
 def test_sql_that_never_ends_is_stopped(tmp_path: Path) -> None:
     made = contract(
         tmp_path,

@@ -55,6 +55,7 @@ schema:
         logicalType: array
         logicalTypeOptions: {minItems: 1, maxItems: 1, uniqueItems: true}
         items: {logicalType: string, logicalTypeOptions: {maxLength: 1}}
+      - {name: vector, logicalType: vector, logicalTypeOptions: {dimensions: 1}}
     quality:
       - {metric: rowCount, mustBeBetween: [5, 7]}
       - {metric: rowCount, mustNotBe: 6}
@@ -67,7 +68,7 @@ schema:
     properties: [{name: number, logicalType: string}]
 """
 STAYS = {"zone", "date_format", "sql", "expectation", "text", "foreign", "min_items", "max_items", "unique_items",
-         "min_properties", "max_properties", "required_properties"}  # fmt: skip
+         "dimensions", "min_properties", "max_properties", "required_properties"}  # fmt: skip
 NAN = float("nan")
 NOON = dt.datetime(2024, 3, 1, 12)  # noqa: DTZ001 - a column without a zone
 
@@ -89,6 +90,7 @@ def rows() -> pa.Table:
             "status code": ["open", "open", "it's", "other", None, "OPEN"],
             "flag": [True, False, None, True, True, True],
             "address": [{"city": "x", "zip": "1"}, {"city": None, "zip": "1"}, None, {"city": "x", "zip": None}, None, None],
+            "vector": [[1.0], [1.0, 2.0], None, [], None, None],
             "tags": [["a"], ["a", "a"], None, ["bb"], [], ["a", "b"]],
         }
     )  # fmt: skip
