@@ -25,10 +25,11 @@ import time
 
 class Timer:
     def pytest_collection(self):
-        self.started = time.perf_counter()
+        self.started, self.cpu = time.perf_counter(), time.process_time()
 
     def pytest_collection_finish(self, session):
-        print(f"collected {len(session.items)} in {time.perf_counter() - self.started:.4f} s")
+        took, cpu = time.perf_counter() - self.started, time.process_time() - self.cpu
+        print(f"collected {len(session.items)} in {took:.4f} s, {cpu:.4f} of CPU")
 
 import pytest, sys
 sys.exit(pytest.main(sys.argv[1:], plugins=[Timer()]))
@@ -86,10 +87,11 @@ def _collected(folder: Path) -> None:
         if words is None:
             print(done.stdout[-2000:], done.stderr[-2000:])
             return
-        seen.append((float(words.split()[3]), int(words.split()[1]), whole))
-    took, items, whole = sorted(seen)[len(seen) // 2]
+        _, items, _, took, _, cpu, *_ = words.split()
+        seen.append((float(took), float(cpu), int(items), whole))
+    took, cpu, items, whole = sorted(seen)[len(seen) // 2]
     print(
-        f"  collection of {CONTRACTS} contracts: {took:.2f} s for {items} items, {whole:.2f} s the whole command "
+        f"  collection of {CONTRACTS} contracts: {took:.2f} s ({cpu:.2f} of CPU) for {items} items, {whole:.2f} s the whole command "
         f"(limit {LIMIT_COLLECT_S} s)  {_mark(took < LIMIT_COLLECT_S)}"
     )
 
