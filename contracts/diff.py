@@ -108,7 +108,7 @@ def _status(old: Any, new: Any) -> Effect:
 _DOCUMENTATION = (
     "authoritativeDefinitions", "businessName", "classification", "contractCreatedTs", "customProperties",
     "dataGranularityDescription", "dataProduct", "description", "domain", "encryptedName", "examples", "id", "kind",
-    "name", "price", "roles", "slaDefaultElement", "support", "tags", "team", "tenant", "transformDescription",
+    "name", "price", "roles", "support", "tags", "team", "tenant", "transformDescription",
     "transformLogic", "transformSourceObjects", "criticalDataElement", "partitioned", "partitionKeyPosition",
     "version", "apiVersion", "title", "$schema", "defaultTimezone",
 )  # fmt: skip
@@ -223,7 +223,7 @@ def _property(path: str, before: Row | None, after: Row | None) -> Iterator[Chan
         effect = CONSUMERS if after is None else PRODUCERS if demands else NOTHING
         yield from _value(path, before and path, after and path, _always(effect), what="the property")
         return
-    nested = {"properties", "items", "quality", "relationships", "logicalTypeOptions"}
+    nested = {"properties", "items", "map", "quality", "relationships", "logicalTypeOptions"}
     for key in sorted((before.keys() | after.keys()) - nested):
         effect = _PROPERTY.get(key) or (_never if key in _DOCUMENTATION else _always(BOTH))
         yield from _value(f"{path}.{key}", before.get(key), after.get(key), effect)
@@ -236,6 +236,9 @@ def _property(path: str, before: Row | None, after: Row | None) -> Iterator[Chan
     yield from _properties(path, before, after)
     if before.get("items") or after.get("items"):
         yield from _property(f"{path}.items", before.get("items"), after.get("items"))
+    was, now = before.get("map") or {}, after.get("map") or {}
+    for part in sorted(was.keys() | now.keys()):
+        yield from _property(f"{path}.map.{part}", was.get(part), now.get(part))
 
 
 def _added(effect: Callable[[Any, Any], Effect]) -> Callable[[Any, Any], Effect]:

@@ -32,6 +32,14 @@ BASE = {
                     "quality": [{"id": "known", "metric": "invalidValues", "mustBeLessThan": 5}],
                 },
                 {"name": "note", "logicalType": "string", "description": "free text"},
+                {
+                    "name": "prices",
+                    "logicalType": "map",
+                    "map": {
+                        "key": {"logicalType": "string"},
+                        "value": {"logicalType": "number", "logicalTypeOptions": {"minimum": 2}},
+                    },
+                },
             ],
         }
     ],
@@ -53,6 +61,10 @@ def changed(edit) -> dict[str, set[str]]:
 
 def number(raw: dict) -> dict:
     return raw["schema"][0]["properties"][0]
+
+
+def prices(raw: dict) -> dict:
+    return raw["schema"][0]["properties"][2]["map"]
 
 
 CASES = [
@@ -112,6 +124,15 @@ CASES = [
         lambda r: number(r)["quality"].append({"metric": "nullValues", "mustBe": 0}),
         {"Account.number.quality.1": {"producers"}},
     ),
+    (
+        lambda r: prices(r)["value"]["logicalTypeOptions"].update(minimum=5),
+        {"Account.prices.map.value.logicalTypeOptions.minimum": {"producers"}},
+    ),
+    (
+        lambda r: prices(r)["key"].update(logicalType="integer"),
+        {"Account.prices.map.key.logicalType": {"consumers", "producers"}},
+    ),
+    (lambda r: r.update(slaDefaultElement="Account.note"), {"slaDefaultElement": {"consumers", "producers"}}),
 ]
 
 
