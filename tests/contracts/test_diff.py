@@ -81,7 +81,7 @@ CASES = [
     (lambda r: r["schema"].clear(), {"Account": {"consumers"}}),
     (lambda r: r["schema"].append({"name": "Contact"}), {"Contact": {"safe"}}),
     (lambda r: r["schema"][0].update(physicalName="acc"), {"Account.physicalName": {"consumers", "producers"}}),
-    (lambda r: r["schema"][0]["properties"].pop(), {"Account.note": {"consumers"}}),
+    (lambda r: r["schema"][0]["properties"].pop(1), {"Account.note": {"consumers"}}),
     (lambda r: r["schema"][0]["properties"].append({"name": "new"}), {"Account.new": {"safe"}}),
     (
         lambda r: r["schema"][0]["properties"].append({"name": "new", "required": True}),
