@@ -173,6 +173,37 @@ def test_in_place_in_postgresql(tmp_path: Path, postgres: PostgresSandbox) -> No
     )
 
 
+def test_what_the_server_cannot_count_is_counted_on_the_landed_rows(tmp_path: Path, postgres: PostgresSandbox) -> None:
+    body = """\
+    schema:
+      - name: Order
+        physicalName: listed
+        properties:
+          - {name: id, logicalType: integer, primaryKey: true}
+          - {name: tags, logicalType: array, logicalTypeOptions: {minItems: 2}}
+        quality: [{type: sql, query: 'SELECT count(*) FROM ${object} WHERE cardinality(tags) > 1', mustBe: 0}]
+    """
+    with postgres.connect() as database:
+        database.execute("CREATE TABLE listed (id int PRIMARY KEY, tags text)")
+        database.execute("INSERT INTO listed VALUES (1, '[1]'), (2, '[1, 2]'), (3, NULL)")
+    point = point_of(contract(tmp_path, body))
+    with SqlConnector({"url": postgres.url()}) as connector:
+        ref = ObjectRef("listed")
+        schema = connector.discover(ref)
+        landing = land(connector, ref, tmp_path / "l.duckdb", schema=schema, columns=["id", "tags"], keys=("id",))
+        evidence = FakeEvidence(landing, schema, Count(3, exact=True))
+        asked = context(tmp_path, connector=lambda session=None: connector, settings={"in_place": True})
+        found = list(QualityCheck()(point, evidence, asked))
+    results = {r.path.removeprefix("Order."): (r.outcome, r.count) for r in found if isinstance(r, RuleResult)}
+    assert results == {
+        "primaryKey": ("passed", 0),
+        "tags.logicalTypeOptions.minItems": ("failed", 1),
+        "quality.0": ("errored", None),
+    }
+    where = next(f for f in found if isinstance(f, Measurement))
+    assert set(where.data["in_place"]) == {"Order.primaryKey", "Order.quality.0"}
+
+
 @pytest.fixture(scope="module")
 def mariadb_url() -> Iterator[str]:
     missing = mariadb_missing()
