@@ -202,9 +202,9 @@ def real_truth(real: RealCase, *, most: int = MOST) -> tuple[float, bool]:
             if "bucket_rate" in real.production:
                 _spend(client, case, real.production)
             level = client.users(case, users)
-            if level.audit.cpu_share > 0.6:
-                raise RuntimeError(f"the client used {level.audit.cpu_share:.0%} of a core with {users} users")
             found[users] = broke_by(level, case)
+            if found[users] > 1 and (why := level.audit.distorted(case.objective_s)):
+                raise RuntimeError(f"{users} users: {why}")
             held = [n for n, by in found.items() if by <= 1]
             broke = [n for n, by in found.items() if by > 1 and n > max(held, default=0)]
             if held and broke and min(broke) / max(held) < 1.18:
