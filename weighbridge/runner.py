@@ -50,7 +50,7 @@ class Event:
     """Something to show: a check began, ended (with its status), or says what it is doing."""
 
     kind: str
-    """`begin`, `end` or `note`."""
+    """`begin`, `end`, `note`, or `wait` (then `point` is the system)."""
     point: str
     check: str
     text: str = ""
@@ -249,14 +249,21 @@ class Run:
         """One run at a time presses a system, whichever process it is in."""
         folder = self.project.data_folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{folder_name(f'{self.environment}.{name}')}.lock", timeout=LOCK_SECONDS)
+        lock = FileLock(folder / f"{folder_name(f'{self.environment}.{name}')}.lock")
         try:
-            with lock:
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
-            raise UsageProblem(
-                f"{name}: another run has been using this system for {LOCK_SECONDS:.0f} s. Wait for it to end."
-            ) from None
+            self.on_event(Event("wait", name, "", "another run is using this system: waiting for it to end"))
+            try:
+                lock.acquire(timeout=LOCK_SECONDS)
+            except Timeout:
+                raise UsageProblem(
+                    f"{name}: another run has been using this system for {LOCK_SECONDS:.0f} s. Wait for it to end."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check(self, point: IntegrationPoint, check: Check) -> Outcome:
         """The outcome of one check of one point: from this run's folder if it is there, else asked now."""

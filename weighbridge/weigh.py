@@ -109,6 +109,8 @@ class Progress:
                 text = f"{event.point} {event.check} {event.text}"[:90]
                 self._bar.update(self._tasks[system], description=text)
                 self._bar.update(self._tasks[""], completed=self._done)
+            elif event.kind == "wait":
+                print(f"{event.point}: {event.text}", file=sys.stderr, flush=True)  # noqa: T201 - as below
             elif event.kind == "end":
                 print(  # noqa: T201 - progress belongs on stderr when there is no terminal to draw on
                     f"[{self._done}/{self._total}] {event.point} {event.check}: {event.text}",

@@ -97,6 +97,29 @@ def test_quiet_says_the_verdict_and_no_more(shop: Path) -> None:
     assert line.startswith("HOLDS  What was asked holds")
 
 
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_waits_for_another_says_so(shop: Path) -> None:
+    lock = shop / ".weighbridge" / "locks" / "sandbox.shop.lock"
+    lock.parent.mkdir(parents=True)
+    pipes = {"stdout": subprocess.PIPE, "text": True, "cwd": shop}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        asked = ["-m", "weighbridge", "run", "--env", "sandbox", "--checks", "connection"]
+        with subprocess.Popen([sys.executable, *asked], stderr=subprocess.PIPE, **pipes) as run:
+            assert "shop: another run is using this system: waiting" in run.stderr.readline()
+            other.communicate("")
+            assert "HOLDS" in run.communicate(timeout=60)[0]
+    assert run.returncode == 0
+
+
 def test_could_not_tell_is_said_in_words(shop: Path) -> None:
     toml = shop / "weighbridge.toml"
     toml.write_text(toml.read_text().replace("calls_per_user_hour = 12", ""))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,59 @@ def test_a_group_is_a_system(project, shop: Path) -> None:
     result = project("-m", asked, "-n", "2", "--dist", "loadgroup", "-v")
     workers = {line.split("]")[0] for line in result.outlines if line.startswith("[gw")}
     assert len(workers) == 1, result.outlines
+
+
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_press_a_system_one_after_the_other(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process asks of a system waits until no other process asks: `--dist load` changes nothing about that."""
+    from weighbridge import plugins
+    from weighbridge.errors import UsageProblem
+    from weighbridge.weighing import Sessions
+
+    sessions = Sessions(environment="sandbox", users=None, seed=1)
+    contract = shop / "contracts" / "shop.odcs.yaml"
+    (point,) = sessions.points(contract)
+    lock = shop / ".weighbridge" / "locks" / "sandbox.shop.lock"
+    lock.parent.mkdir(parents=True)
+    monkeypatch.setattr("weighbridge.runner.LOCK_SECONDS", 0.2)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageProblem, match="another run has been using this system"):
+            sessions.ask(contract, point, plugins.check("load"))
+        other.communicate("")
+    assert sessions.ask(contract, point, plugins.check("connection")).report.status == "pass"
+    sessions.finish(None, worker=False)
+
+
+def test_a_failure_points_into_the_contract_and_takes_its_time(project, shop: Path) -> None:
+    spoil(shop)
+    junit = ("--junit-xml", str(shop / "j.xml"), "-o", "junit_family=xunit1")
+    result = project("-m", "quality", "--durations=3", "-vv", *junit)
+    result.stdout.fnmatch_lines(["*s setup*contracts/shop.odcs.yaml::shop.Order::quality"])
+    text = (shop / "j.xml").read_text(encoding="utf-8")
+    schema = (shop / "contracts" / "shop.odcs.yaml").read_text(encoding="utf-8").splitlines()
+    assert f'file="contracts/shop.odcs.yaml" line="{schema.index("  - name: Order")}"' in text
+
+
+@pytest.mark.slow
+def test_the_practice_systems_are_a_fixture(project, shop: Path) -> None:
+    (shop / "test_own.py").write_text(
+        "def test_practice(sandbox):\n"
+        "    assert (sandbox.folder / 'weighbridge.toml').is_file()\n"
+        "    assert {'crm', 'erp', 'legacy', 'finance'} <= set(sandbox.running)\n"
+    )
+    project("-k", "practice").assert_outcomes(passed=1, deselected=None)
 
 
 def test_random_order_html_and_timeout_get_along(shop: Path, project) -> None:
