@@ -52,6 +52,15 @@ def test_the_shown_statement_finds_the_failing_rows(shop: Path) -> None:
         assert [row[1] for row in database.execute(statement).fetchall()] == [2]
 
 
+def test_a_count_of_rows_is_shown_as_a_statement(tmp_path: Path) -> None:
+    from contract_kit import HEAD
+
+    path = tmp_path / "c.odcs.yaml"
+    rule = "    quality: [{metric: rowCount, mustBeGreaterThan: 5}]\n"
+    path.write_text(f"{HEAD}schema:\n  - name: T\n    physicalName: dbo t\n    properties: [{{name: a}}]\n{rule}")
+    assert 'SELECT COUNT(*) FROM "dbo t";' in contract("show", path, "--as", "sql").output
+
+
 def test_diff_exits_1_when_something_breaks(shop: Path) -> None:
     new = shop / "contracts" / "new.odcs.yaml"
     new.write_text(file(shop).read_text().replace("required: true", "required: false"))

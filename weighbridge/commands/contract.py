@@ -162,6 +162,8 @@ def _as_sql(contract: Contract, names: list[str]) -> str:
             lines += ["", f"-- {planned.rule.path}: {planned.rule.expected}"]
             if planned.condition is not None:
                 lines.append(failing_rows(planned, declared_source(item)) + ";")
+            elif planned.rule.kind == "row_count":
+                lines.append(f"SELECT COUNT(*) FROM {declared_source(item).table};")
             elif "query" in planned.kwargs:
                 lines.append(f"{planned.kwargs['query']};")
             else:
