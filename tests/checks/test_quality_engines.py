@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import sqlite3
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -202,6 +203,32 @@ def test_what_the_server_cannot_count_is_counted_on_the_landed_rows(tmp_path: Pa
     }
     where = next(f for f in found if isinstance(f, Measurement))
     assert set(where.data["in_place"]) == {"Order.primaryKey", "Order.quality.0"}
+
+
+def test_in_place_a_statement_that_never_ends_is_stopped_by_the_server(
+    tmp_path: Path, postgres: PostgresSandbox
+) -> None:
+    body = """\
+    schema:
+      - name: Order
+        physicalName: endless
+        properties: [{name: id, logicalType: integer, required: true}]
+        quality: [{type: sql, query: 'SELECT count(*) FROM generate_series(1, 1000000000000)', mustBe: 0}]
+    """
+    with postgres.connect() as database:
+        database.execute("CREATE TABLE endless (id int); INSERT INTO endless VALUES (1)")
+    point = point_of(contract(tmp_path, body))
+    with SqlConnector({"url": postgres.url(), "timeout": 0.5}) as connector:
+        schema = connector.discover("endless")
+        landing = land(connector, "endless", tmp_path / "l.duckdb", schema=schema, columns=["id"], keys=())
+        asked = context(tmp_path, connector=lambda session=None: connector, settings={"in_place": True})
+        started = time.monotonic()
+        found = QualityCheck()(point, FakeEvidence(landing, schema, Count(1, exact=True)), asked)
+        results = {r.path: r for r in found if isinstance(r, RuleResult)}
+    assert time.monotonic() - started < 20
+    assert results["Order.id.required"].outcome == "passed"
+    assert results["Order.quality.0"].outcome == "errored"
+    assert "timeout" in str(results["Order.quality.0"].reason)
 
 
 @pytest.fixture(scope="module")
