@@ -130,9 +130,9 @@ ramp_seconds = 12
             assert (folder / "report.json").is_file(), outcome.output
             found[engine] = json.loads((folder / "report.json").read_text())["points"][0]
     here, there = found["local"], found["locust"]
-    assert set(here["load"]) == set(there["load"])
+    assert there["checks"][0]["error"] is None, there["checks"][0]
     assert there["checks"][0]["status"] == here["checks"][0]["status"]
-    assert there["checks"][0]["error"] is None
+    assert set(here["load"]) == set(there["load"])
     for levels in (here["load"]["levels"], there["load"]["levels"]):
         assert max(level["users"] for level in levels) == 8
         assert all(not level["errors"] for level in levels)

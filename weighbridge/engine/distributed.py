@@ -130,7 +130,7 @@ class LocustEngine:
         self._swarm(plan.users)
         try:
             seconds = min(plan.seconds, plan.guards.seconds) + SPAWN_S
-            samples = self._gathered("samples", workers, seconds + plan.guards.grace_s + 20.0)
+            samples = self._samples(plan, workers, seconds + plan.guards.grace_s + 20.0)
         finally:
             self._stop()
         parts = []
@@ -230,6 +230,23 @@ class LocustEngine:
             self._alive()
             if time.monotonic() > late:
                 raise RuntimeError(f"{len(found)} of {workers} Locust workers answered within {seconds:.0f} s ({what})")
+            time.sleep(0.1)
+
+    def _samples(self, plan: LoadPlan, workers: int, seconds: float) -> list[dict[str, Any]]:
+        """What the workers saw; one that got none of the users has nothing to tell."""
+        started = time.monotonic()
+        stopped: float | None = None
+        while True:
+            found = self._ask("GET", "state")["samples"]
+            if len(found) >= workers or sum(told["users"] for told in found) >= plan.users:
+                return found
+            if any(told["reason"] for told in found):  # then users that were not there yet will not come
+                stopped = stopped or time.monotonic()
+                if time.monotonic() > stopped + plan.guards.grace_s + 2.0:
+                    return found
+            self._alive()
+            if time.monotonic() > started + seconds:
+                raise RuntimeError(f"{len(found)} of {workers} Locust workers told what they saw in {seconds:.0f} s")
             time.sleep(0.1)
 
     def _swarm(self, users: int) -> None:

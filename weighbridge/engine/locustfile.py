@@ -98,9 +98,8 @@ class _Job:
         self.names, self.weights = list(shares), list(shares.values())
         guards = Guards(**told["guards"])
         cap = guards.calls
-        number, workers = told["number"], told["workers"]
-        if cap is not None:
-            cap = cap * (number + 1) // workers - cap * number // workers
+        if cap is not None:  # fewer users than workers leave some of these without any
+            cap = max(1, cap // min(told["workers"], told["users"]))
         self.grace_s = guards.grace_s
         self.guard = Guard(
             Guards(guards.error_share, guards.least_calls, guards.latency_s, cap, guards.seconds, guards.grace_s)
@@ -166,7 +165,8 @@ class _Job:
         self.bench.runner.send_message(
             SAMPLES,
             {
-                "plan": self.told["plan"], "wall": wall, "hung": self.flying, "reason": self.guard.reason, "cpu": cpu,
+                "plan": self.told["plan"], "wall": wall, "hung": self.flying, "reason": self.guard.reason,
+                "users": len(self.tallies), "cpu": cpu,
                 "done": [pair for t in done for pair in t.done], "failed": [pair for t in done for pair in t.failed],
                 "lags": [lag for t in done for lag in t.lags], "sent": sum(t.sent for t in done), **meter,
             },
@@ -242,10 +242,7 @@ class _Bench:
             self._first.open()
             self._place = (system.name, system.environment)
         budget, left = self._session.budget, told["budget"]
-        if left is not None:
-            number, workers = told["number"], told["workers"]
-            left = left * (number + 1) // workers - left * number // workers
-        budget.cap = None if left is None else budget.used + left
+        budget.cap = None if left is None else budget.used + left // told["workers"]
         share = -(-told["users"] // told["workers"])
         self.crew.close()  # another object may be asked for: operations are a crew's own
         self.crew = Crew(self._fork)
