@@ -137,7 +137,11 @@ def _selected_reason(reports: Sequence[Any]) -> str:
         for finding in check.findings:
             if check.status == "break" and finding["severity"] == "break":
                 return finding["message"]
-    return next((c.error or c.message or "" for c in reports if c.status in ("unknown", "skipped")), "")
+    for status in ("unknown", "skipped"):
+        for check in reports:
+            if check.status == status:
+                return check.error or check.message or ""
+    return ""
 
 
 def _system(

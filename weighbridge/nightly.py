@@ -86,8 +86,8 @@ def nightly(
     called only after everything was delivered, so that its owner hears of a night that ended halfway.
     """
     targets = channels(project) if to is None else list(to)
-    first = not history.runs(environment=settings.environment, limit=1)
     told = history.events("digest", settings.environment, limit=1)
+    first = not told  # whatever was weighed by hand before: nobody was told of it yet
     undelivered = bool(told) and not told[0]["ok"]
     report, unwritten = weigh()
     night = Night(report, digest(report, first=first, undelivered=undelivered))
@@ -98,7 +98,8 @@ def nightly(
         _tell(project, settings, night, targets)
         body: dict[str, Any] = {"run": report.run.id, "reason": night.digest.reason, "channels": night.sent}
         delivered = len(night.sent) == len(targets)
-        history.event("digest", settings.environment, ok=delivered, body=body)
+        if targets:
+            history.event("digest", settings.environment, ok=delivered, body=body)
     if settings.ping is not None and not night.problems:
         _ping(settings.ping, night)
     return night

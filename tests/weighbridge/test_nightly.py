@@ -415,6 +415,24 @@ def test_a_week_of_nights(night: Invoke, shop: Path, web: Web) -> None:
     assert (shop / ".weighbridge" / "nightly" / "report.html").is_file()
 
 
+def test_what_a_run_by_hand_found_is_told_on_the_first_night(night: Invoke, shop: Path, web: Web) -> None:
+    spoil(shop)
+    assert night("--env", "sandbox", "--checks", "schema", "--quiet", command="run").return_value == 1
+    assert "Told ops: " in night("--quiet").output
+    assert "schema.missing" in web.messages()[0]["message"]
+    assert "Nothing changed" in night("--quiet").output
+
+
+def test_what_nobody_could_be_told_is_told_once_there_is_a_channel(night: Invoke, shop: Path, web: Web) -> None:
+    spoil(shop)
+    toml = shop / "weighbridge.toml"
+    whole = toml.read_text(encoding="utf-8")
+    toml.write_text(whole.replace('ops = "${OPS_URL}"', ""), encoding="utf-8")
+    assert "No channel is configured" in night("--quiet").output
+    toml.write_text(whole, encoding="utf-8")
+    assert "Told ops: " in night("--quiet").output
+
+
 def test_a_message_that_did_not_arrive_is_told_the_next_night(night: Invoke, shop: Path, web: Web) -> None:
     night("--quiet")
     spoil(shop)
