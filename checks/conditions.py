@@ -569,9 +569,13 @@ def at_path(source: Source, path: str) -> tuple[str, str, Type]:
         found = next(
             (n for n in range(len(steps), 0, -1) if any(p.name == ".".join(steps[:n]) for p in item.properties)), None
         )
-        if kind.kind != "struct" or found is None or source.words.name != "duckdb":
-            raise Unsupported  # a list has many values, and text is not one value but a document
+        if kind.kind not in ("struct", "text", "json") or found is None or source.words.name != "duckdb":
+            raise Unsupported  # a list or a map has many values a row
         item = next(p for p in item.properties if p.name == ".".join(steps[:found]))
+        if kind.kind != "struct":
+            inside = source.words.literal("$." + '"' + item.physical_name.replace('"', '\\"') + '"')
+            expression, kind, steps = f"json_extract_string({expression}, {inside})", Type("text"), steps[found:]
+            continue
         if item.physical_name not in kind.children:
             raise MissingColumn(f"{top.physical_name}.{item.physical_name}")
         kind = kind.children[item.physical_name]

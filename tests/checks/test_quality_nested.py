@@ -124,6 +124,44 @@ def test_a_map_in_json_text_is_looked_into(tmp_path: Path) -> None:
     }
 
 
+def test_an_object_in_json_text_has_keys_and_references(tmp_path: Path) -> None:
+    made = contract(
+        tmp_path,
+        """\
+        schema:
+          - name: T
+            properties:
+              - name: a
+                logicalType: object
+                properties:
+                  - {name: key, physicalName: K, logicalType: string, primaryKey: true}
+                  - name: in
+                    logicalType: object
+                    properties:
+                      - {name: 'q"x', logicalType: string, unique: true, relationships: [{to: U.id}]}
+          - name: U
+            properties: [{name: id, logicalType: string}]
+        """,
+    )
+    keys = land(tmp_path, pa.table({"id": ["u"]}), keys=("id",), name="keys")
+    table = pa.table(
+        {
+            "a": [
+                '{"K": 1, "in": {"q\\"x": "u"}}',
+                '{"K": 1, "in": {"q\\"x": "u"}}',
+                '{"K": null, "in": {"q\\"x": "lost"}}',
+                None,
+            ]
+        }
+    )
+    found = ask(QualityCheck(), tmp_path, made, table, object="T", target_keys=lambda _: keys)
+    assert outcomes(found) == {
+        "a.primaryKey": ("failed", 3),
+        'a.in.q"x.unique': ("failed", 1),
+        'a.in.q"x.relationships.0': ("failed", 1),
+    }
+
+
 def test_mistakes_inside_a_map_are_found(tmp_path: Path) -> None:
     path = tmp_path / "c.odcs.yaml"
     path.write_text(HEAD + CONTRACT.replace("maxLength: 1}}\n          value", "pattern: '('}}\n          value"))
