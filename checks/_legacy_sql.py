@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from weighbridge.connectors.base import Column
 
-__all__ = ["MOJIBAKE", "SENTINELS", "is_text", "sample_of", "sentinel", "shape"]
+__all__ = ["MOJIBAKE", "SENTINELS", "folded", "is_text", "sample_of", "sentinel", "shape"]
 
 SENTINELS = ("1900-01-01", "9999-12-31", "1899-12-30", "1753-01-01", "0001-01-01", "2999-12-31", "1111-11-11")
 """Days that stand for 'unknown' or 'never' in old systems, and the zero days of Excel, SQL Server and .NET."""
@@ -15,6 +15,10 @@ SENTINELS = ("1900-01-01", "9999-12-31", "1899-12-30", "1753-01-01", "0001-01-01
 _CONTINUATION = "\u00a0-\u00bf\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d"
 _CONTINUATION += "\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
 MOJIBAKE = f"[\u00c2\u00c3][{_CONTINUATION}]|\u00e2\u20ac"
+
+# EBCDIC read as latin-1: capitals and digits as accented letters, a space as @, small letters as signs and controls
+_CAPITALS = "\u00c1-\u00c9\u00d1-\u00d9\u00e2-\u00e9\u00f0-\u00f9"
+_EBCDIC = f"{_CAPITALS}@Kka`\u0081-\u0089\u0091-\u0099\u00a2-\u00a9"
 
 REGEX: Mapping[str, str] = {
     "digits": "^[0-9]+$",
@@ -26,6 +30,7 @@ REGEX: Mapping[str, str] = {
     "short_year": "^[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2}$",
     "zero_date": "^0000-?00-?00",
     "mojibake": MOJIBAKE,
+    "ebcdic": f"^[{_CAPITALS}][{_EBCDIC}]{{3,}}$",
 }
 _DAY = "[0-3][0-9]"
 _MONTH = "[01][0-9]"
@@ -75,7 +80,19 @@ def _globbed(kind: str, column: str) -> str:
     if kind == "decimal_comma":
         number = f"{column} GLOB '*[0-9],[0-9]*' AND {column} NOT GLOB '*,*,*' AND {column} NOT GLOB '*[^-+0-9,.]*'"
         return f"({number})"
+    if kind == "ebcdic":
+        rest = f"[{_EBCDIC}]" * 3
+        return f"({column} GLOB '[{_CAPITALS}]{rest}*' AND {column} NOT GLOB '*[^{_EBCDIC}]*')"
     return "(" + " OR ".join(f"{column} GLOB '{pattern}'" for pattern in GLOBS[kind]) + ")"
+
+
+def folded(dialect: str, column: str, version: str) -> str:
+    """A text with what the eye does not see taken away: spaces around it (hard ones too), case, composed letters."""
+    text = f"REPLACE({column}, '\u00a0', ' ')"
+    major = version.split(".", maxsplit=1)[0]
+    if dialect == "postgresql" and major.isdigit() and int(major) >= 13:
+        text = f"normalize(CAST({text} AS text))"
+    return f"UPPER(TRIM({text}))"
 
 
 def sample_of(dialect: str, table: str, rows: int, wanted: int) -> tuple[str, str]:

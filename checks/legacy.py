@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from weighbridge.checks._legacy_driver import Difference, differences
 from weighbridge.checks._legacy_operation import operation_findings
-from weighbridge.checks._legacy_sql import MOJIBAKE, SENTINELS, first_rows, is_text, sample_of, sentinel, shape
+from weighbridge.checks._legacy_sql import MOJIBAKE, SENTINELS, first_rows, folded, is_text, sample_of, sentinel, shape
 from weighbridge.checks.base import (
     Code,
     Context,
@@ -38,7 +38,7 @@ MOSTLY = 0.9
 HALF = 0.5
 TEXT_SHAPES = (
     "digits", "leading_zero", "decimal_comma", "compact_date", "iso_date", "local_date", "short_year", "zero_date",
-    "mojibake",
+    "mojibake", "ebcdic",
 )  # fmt: skip
 DATE_SHAPES = ("compact_date", "iso_date", "local_date", "short_year", "zero_date")
 
@@ -75,6 +75,7 @@ class LegacyCheck:
         Code("legacy.dates_as_text", Severity.WARN, "Give the contract's property a format, or convert in a view."),
         Code("legacy.sentinel_dates", Severity.WARN, "Treat these days as 'unknown' before anything counts with them."),
         Code("legacy.mojibake", Severity.WARN, "Convert once: UTF-8 was read as cp1252 and saved again."),
+        Code("legacy.ebcdic", Severity.WARN, "Convert where it leaves the mainframe, its code page named (cp037)."),
         Code("legacy.lost_characters", Severity.WARN, "Take them again from where they came from."),
         Code("legacy.nul_characters", Severity.WARN, "Remove them: many drivers cut the text at the first one."),
         Code("legacy.code_page", Severity.WARN, "Name the code page in the connection, and check umlauts end to end."),
@@ -99,7 +100,7 @@ class LegacyCheck:
         yield from _static(look, evidence.probe.facts)
         unseen: list[str] = []
         yield from look.tried(_columns, "the columns", unseen, evidence.probe.facts)
-        yield from look.tried(_keys, "the keys", unseen)
+        yield from look.tried(_keys, "the keys", unseen, evidence.probe.version or "")
         yield from look.tried(_references, "the references", unseen)
         yield from look.tried(_watermark, "what changed", unseen)
         yield from look.tried(_driver, "what the driver changed", unseen, evidence.probe.facts)
@@ -206,7 +207,7 @@ def _columns(look: _Look, facts: Mapping[str, Any]) -> Iterator[Finding]:
         look.notes.append(f"the first {MAX_COLUMNS} of {len(look.schema.columns)} columns were looked at")
     shapes = TEXT_SHAPES
     if look.sql.dialect == "postgresql" and str(facts.get("encoding")).upper() != "UTF8":
-        shapes = tuple(s for s in TEXT_SHAPES if s != "mojibake")
+        shapes = tuple(s for s in TEXT_SHAPES if s not in {"mojibake", "ebcdic"})
     asked: dict[tuple[str, str], str] = {}
     for column in columns:
         asked |= {(column.name, kind): sql for kind, sql in _aggregates(look, column, shapes)}
@@ -253,8 +254,9 @@ def _aggregates(look: _Look, column: Column, shapes: Sequence[str]) -> Iterator[
         for kind in shapes:
             if condition := shape(dialect, kind, name):
                 yield kind, _count(condition)
-        if (condition := shape(dialect, "mojibake", name)) and "mojibake" in shapes:
-            yield "mojibake_example", f"MIN(CASE WHEN {condition} THEN {name} END)"
+        for kind in ("mojibake", "ebcdic"):
+            if (condition := shape(dialect, kind, name)) and kind in shapes:
+                yield f"{kind}_example", f"MIN(CASE WHEN {condition} THEN {name} END)"
     elif pt.is_date(column.type) or pt.is_timestamp(column.type):
         for day in SENTINELS:
             yield day, _count(sentinel(dialect, name, day=day))
@@ -313,6 +315,8 @@ def _judge_text(look: _Look, profile: Sequence[_Profile]) -> Iterator[Finding]:
     yield from _by_column(look, "nul_characters", "values with a NUL character inside", texts, "nul")
     garbled = [p for p in texts if p["mojibake"] and is_mojibake(str(p.counted.get("mojibake_example")))]
     yield from _by_column(look, "mojibake", "values whose bytes were read in the wrong code page", garbled, "mojibake")
+    foreign = [p for p in texts if p["ebcdic"] and is_ebcdic(str(p.counted.get("ebcdic_example")))]
+    yield from _by_column(look, "ebcdic", "values that are EBCDIC bytes read as Latin text", foreign, "ebcdic")
     commas = [p for p in texts if p.share("decimal_comma") >= HALF]
     yield from _by_column(look, "decimal_commas", "numbers kept as text with a decimal comma", commas, "decimal_comma")
     dated = {p.column.name for p in texts if _date_share(p) >= MOSTLY}
@@ -387,6 +391,15 @@ def is_mojibake(text: str) -> bool:
     return False
 
 
+def is_ebcdic(text: str) -> bool:
+    """Whether the characters, as bytes of a mainframe, spell plain words or numbers of more than one letter."""
+    try:
+        words = text.encode("latin-1").decode("cp037").strip()
+    except UnicodeError:
+        return False
+    return bool(re.fullmatch(r"[A-Za-z0-9 .,/&'()-]+", words)) and len(set(words)) > 1
+
+
 def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -394,22 +407,24 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 # --- keys, references, changes -------------------------------------------------------------------------------------
 
 
-def _keys(look: _Look) -> Iterator[Finding]:
-    """One grouping by the key under trim and case; only where the key has text, for numbers cannot be similar."""
+def _keys(look: _Look, version: str) -> Iterator[Finding]:
+    """One grouping by the key under trim, case and Unicode form; only where it has text: numbers are never similar."""
     known = {c.name: c for c in look.schema.columns}
     promised = [p.physical_name for p in look.point.object.key if p.physical_name in known]
     names = list(look.schema.keys) or promised
     if not names or not any(is_text(known[n]) for n in names):
         return
-    folded = [f"UPPER(TRIM({look.name(n)}))" if is_text(known[n]) else look.name(n) for n in names]
-    texts = [_exact(look.sql.dialect, look.name(n)) for n in names if is_text(known[n])]
+    dialect = look.sql.dialect
+    seen = [folded(dialect, look.name(n), version) if is_text(known[n]) else look.name(n) for n in names]
+    texts = [_exact(dialect, look.name(n)) for n in names if is_text(known[n])]
     differ = " OR ".join(f"MIN({t}) <> MAX({t})" for t in texts)
-    groups = f"SELECT COUNT(*) AS n FROM {look.table}{look.where} GROUP BY {', '.join(folded)} HAVING {differ}"
+    groups = f"SELECT COUNT(*) AS n FROM {look.table}{look.where} GROUP BY {', '.join(seen)} HAVING {differ}"
     found = look.ask(f"SELECT COUNT(*), SUM(n - 1) FROM ({groups}) g")[0]
     if found[0]:
         yield look.finding(
             "similar_keys",
-            f"{int(found[1]):,} keys ({', '.join(names)}) are equal to another one but for case or spaces",
+            f"{int(found[1]):,} keys ({', '.join(names)}) are equal to another one but for case, spaces or "
+            "how a letter is composed",
             expected=0, observed=int(found[1]), evidence={"groups": int(found[0])},
             business_effect="One customer or order is counted, written to and answered for as two.",
         )  # fmt: skip

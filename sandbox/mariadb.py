@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from weighbridge.sandbox._guard import tie, untie
+
 __all__ = ["MariaDbSandbox", "available"]
 
 START_TIMEOUT = 60.0
@@ -41,6 +43,7 @@ class MariaDbSandbox:
         self.port = 0
         self._home: Path | None = None
         self._process: subprocess.Popen[Any] | None = None
+        self._guard: subprocess.Popen[Any] | None = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -76,6 +79,7 @@ class MariaDbSandbox:
             self._process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
+            self._guard = tie(self._process.pid, self._home, by="TERM")
             self._wait()
         except BaseException:
             self.stop()
@@ -94,6 +98,8 @@ class MariaDbSandbox:
         raise RuntimeError(f"MariaDB did not start; its log ends: {tail}")
 
     def stop(self) -> None:
+        guard, self._guard = self._guard, None
+        untie(guard)
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from weighbridge.sandbox._guard import tie, untie
+
 __all__ = ["PostgresSandbox", "PostgresUnavailable", "available"]
 
 ADMIN = "postgres"
@@ -157,36 +159,18 @@ class PostgresSandbox:
                     arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     cwd="/" if os.name != "nt" else None, start_new_session=True, **_as(user),
                 )  # fmt: skip
-            self._tie(process.pid)
+            self._guard = tie(process.pid, None if self.keep else self.data)
             if _ready(process, self.url()):
                 return
-            self._untie()
+            untie(self._guard)
             self._process = None
         tail = self.log.read_text(errors="replace")[-800:]
         raise PostgresUnavailable(f"PostgreSQL did not start; its log {self.log} ends: {tail}")
 
-    def _tie(self, pid: int) -> None:
-        """Ends the server when this process dies without saying so: a shell waits on a pipe that only we hold open."""
-        if os.name == "nt":
-            return
-        gone = "" if self.keep else str(self.data)
-        script = 'read _ ; kill -INT "$0" 2>/dev/null ; sleep 5 ; rm -rf "$1"'
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", script, str(pid), gone],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-
-    def _untie(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.kill()
-            guard.wait(10)
-            if guard.stdin is not None:
-                guard.stdin.close()
-
     def stop(self) -> None:
         """Disconnect everybody, shut down, remove the data; safe to call twice."""
-        self._untie()
+        guard, self._guard = self._guard, None
+        untie(guard)
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)

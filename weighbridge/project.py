@@ -26,6 +26,8 @@ __all__ = ["ENVIRONMENTS", "Fallback", "Project", "System"]
 
 ENVIRONMENTS = ("sandbox", "staging", "production")
 FILE = "weighbridge.toml"
+SQLITE_FILE = re.compile(r"^(sqlite(?:\+\w+)?:///)(?!/|[A-Za-z]:[/\\]|:memory:|file:)(.+)$")
+"""A SQLite address whose path is relative."""
 REQUIRED_CHECKS = ("connection", "schema", "quality", "completeness", "volume", "limits", "load", "resilience")
 """What READY needs by default; `[checks] required` changes it, and the report shows the set."""
 
@@ -464,6 +466,8 @@ class Project:
         is_path = key in {"path", "glob", "ca_file", "client_certificate"} or key.endswith("_file")
         if is_path and isinstance(value, str) and value:
             return str(self.folder / value)
+        if key == "url" and isinstance(value, str) and (match := SQLITE_FILE.match(value)):
+            return f"{match[1]}{self.folder / match[2]}"
         return value
 
     # --- contracts ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from weighbridge.checks._legacy_driver import differences
 from weighbridge.checks.base import Context, Finding, Inconclusive, Measurement, Permissions
-from weighbridge.checks.legacy import LegacyCheck, is_mojibake
+from weighbridge.checks.legacy import LegacyCheck, is_ebcdic, is_mojibake
 from weighbridge.connectors.session import Session
 from weighbridge.connectors.sql import SqlConnector
 from weighbridge.contracts.models import Property, SchemaObject
@@ -342,3 +342,40 @@ def test_what_a_driver_changed(value: Any, text: str | None, native: str, kind: 
     found = differences("c", native, [(value, text)])
     assert [d.kind for d in found] == ([kind] if kind else [])
     assert all(d.remedy and d.what and (d.count, d.looked) == (1, 1) for d in found)
+
+
+MAINFRAME = """
+CREATE TABLE t (code varchar(12) NOT NULL PRIMARY KEY, name varchar(40) NOT NULL, plain varchar(40) NOT NULL,
+  updated_at timestamp NOT NULL);
+CREATE INDEX t_updated ON t (updated_at);
+INSERT INTO t VALUES ('A1', '{}', '———', '2024-01-01 00:00:00'), ('A2', 'plain', 'Été', '2024-01-01 00:00:00'),
+  ('B 1', 'Ä', 'Ångström', '2024-01-01 00:00:00'), ('B 1', '@mail', 'Zürich', '2024-01-01 00:00:00');
+"""
+SPELLED = "SMITH 4711".encode("cp037").decode("latin-1")
+
+
+def test_ebcdic_and_hard_spaces_in_sqlite(tmp_path: Path) -> None:
+    with lite(tmp_path, MAINFRAME.format(SPELLED)) as connector:
+        findings, _ = look(connector)
+    assert findings["ebcdic"].observed == 1
+    assert "plain" not in findings["ebcdic"].evidence
+    assert findings["similar_keys"].observed == 1
+
+
+@needs_postgres
+def test_ebcdic_and_composed_keys_in_postgres(database: Callable[[str], SqlConnector]) -> None:
+    decomposed = "INSERT INTO t VALUES ('Zü', 'x', 'x', '2024-01-01'), ('Zü', 'x', 'x', '2024-01-01');"
+    with database(MAINFRAME.format(SPELLED) + decomposed) as connector:
+        findings, _ = look(connector)
+    assert findings["ebcdic"].observed == 1
+    assert findings["similar_keys"].observed == 2
+
+
+@pytest.mark.parametrize("text", ["Zürich", "ÄÄÄÄ", "———", "plain", "éèàç"])
+def test_what_is_no_ebcdic(text: str) -> None:
+    assert not is_ebcdic(text)
+
+
+@pytest.mark.parametrize("text", ["KUNDE 12", "00501", "Mueller"])
+def test_what_is_ebcdic(text: str) -> None:
+    assert is_ebcdic(text.encode("cp037").decode("latin-1"))

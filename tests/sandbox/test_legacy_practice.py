@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from weighbridge.connectors.errors import AccessError, ThrottledError
 from weighbridge.connectors.session import NO_RETRY, Session
 from weighbridge.connectors.sql import SqlConnector
 from weighbridge.sandbox import legacy
+from weighbridge.sandbox.mariadb import available as mariadb_available
 from weighbridge.sandbox.postgres import PostgresSandbox, available
 from weighbridge.sandbox.practice import Running
 
@@ -114,14 +116,16 @@ def test_settings_and_restart_on_kept_data(tmp_path: Path) -> None:
     server.stop()
 
 
+POSTGRES = "from weighbridge.sandbox.postgres import PostgresSandbox; s = PostgresSandbox(pathlib.Path(sys.argv[1]))"
+MARIADB = "from weighbridge.sandbox.mariadb import MariaDbSandbox; s = MariaDbSandbox()"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
-def test_the_server_ends_with_a_process_that_was_killed(tmp_path: Path) -> None:
-    if available() is not None:
-        pytest.skip(f"needs system package: {available()}")
-    code = (
-        "import sys, pathlib, time; from weighbridge.sandbox.postgres import PostgresSandbox;"
-        "print(PostgresSandbox(pathlib.Path(sys.argv[1])).start().port, flush=True); time.sleep(60)"
-    )
+@pytest.mark.parametrize(("made", "missing"), [(POSTGRES, available), (MARIADB, mariadb_available)])
+def test_the_server_ends_with_a_process_that_was_killed(tmp_path: Path, made: str, missing: Any) -> None:
+    if missing() is not None:
+        pytest.skip(f"needs system package: {missing()}")
+    code = f"import sys, pathlib, time; {made}; print(s.start().port, flush=True); time.sleep(60)"
     owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     with owner.stdout:

@@ -129,3 +129,19 @@ def test_missing_contracts_say_how_to_draft_one(tmp_path: Path) -> None:
         load(tmp_path, "").contract_files()
     with pytest.raises(UsageProblem, match="no such file"):
         load(tmp_path, "").contract_files([tmp_path / "nope.odcs.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("sqlite:///data/x.db", "sqlite:///{}/data/x.db"),
+        ("sqlite+pysqlite:///x.db", "sqlite+pysqlite:///{}/x.db"),
+        ("sqlite:////data/x.db", "sqlite:////data/x.db"),
+        ("sqlite:///C:/x.db", "sqlite:///C:/x.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://h/d", "postgresql://h/d"),
+    ],
+)
+def test_a_sqlite_file_lies_beside_the_project_file(tmp_path: Path, url: str, wanted: str) -> None:
+    text = f'[systems.crm]\nconnector = "sql"\n[systems.crm.sandbox]\nurl = "{url}"\n'
+    assert load(tmp_path, text).system("crm", "sandbox").options["url"] == wanted.format(tmp_path)
