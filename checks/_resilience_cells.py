@@ -81,6 +81,11 @@ def _http(shape: Shape) -> list[Cell]:
         _cell("reset, then well", {"type": "reset_peer", "first": 1, **second}, recovers=True),
         _cell("refused twice, then well", {"type": "down", "first": 2}, recovers=True),
         _cell("no answer, then well", {"type": "timeout", "first": 1, **second}, recovers=True),
+        _cell(
+            "hang in the body, then well",
+            {"type": "timeout", "first": 1, "bytes": max(1, shape.received // max(1, shape.exchanges) // 2)},
+            recovers=True,
+        ),
         _cell("503 twice, then well", {"type": "server_error", "status": 503, "first": 2, **second}, recovers=True),
         _cell(
             "429 with Retry-After, then well",
@@ -163,6 +168,11 @@ def _http_more(shape: Shape) -> list[Cell]:
         _cell("slow headers", {"type": "slow_headers", "delay": 20}, recovers=True, errors=NO_ANSWER),
         _cell(
             "dripping", {"type": "slow_drip", "bytes": 2000, "delay": 2, "first": 1}, recovers=True, errors=NO_ANSWER
+        ),
+        _cell(
+            "dripping without end, then well",
+            {"type": "slow_drip", "bytes": 1, "delay": 100, "first": 1},
+            recovers=True,
         ),
         _cell("narrow line", {"type": "bandwidth", "rate": 400}, recovers=True, errors=NO_ANSWER),
         _cell("closed late", {"type": "slow_close", "delay": 100}, recovers=True),

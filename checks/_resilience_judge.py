@@ -58,7 +58,10 @@ def _outcome(cell: Cell, measure: Slice, trial: Trial) -> tuple[str, list[Compla
     if not code:
         if cell.recovers:
             return ("taken up" if trial.taken_up else "recovered"), _unaided(cell, trial)
-        # The fault stays, and yet the whole slice came: it was struck only behind it, or answered from elsewhere.
+        if cell.kind == "down" and measure.rows:
+            says = "rows came although nothing could reach the system: they are old ones, and nothing says so."
+            return "stale", [("resilience.stale_answer", says, " or ".join(cell.errors), f"{len(trial.rows):,} rows")]
+        # The fault stays, and yet the whole slice came: it was struck only behind it.
         return "recovered", []
     if not cell.recovers and code == "resilience.records_lost":
         says = f"the read ended as if all were well, with {len(trial.rows):,} of {len(measure.rows):,} rows."
@@ -116,6 +119,9 @@ def _behaviour(cell: Cell, trial: Trial) -> list[Complaint]:
     if trial.credentials_followed:
         says = "the credentials were sent to another host that the system had pointed at."
         complaints.append(("resilience.credentials_followed", says, "no credentials", "credentials"))
+    if trial.credentials_shown:
+        says = f"{trial.credentials_shown} shows a credential."
+        complaints.append(("resilience.credentials_shown", says, "no credentials", trial.credentials_shown))
     if trial.open_links:
         says = f"{trial.open_links} connections were still open after the connector had been closed."
         complaints.append(("resilience.connection_leak", says, 0, trial.open_links))

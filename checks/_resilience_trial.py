@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from weighbridge.checks._resilience_cells import Shape
 from weighbridge.checks.base import Context, FaultLine, Inconclusive
@@ -29,6 +34,7 @@ SLEPT_S = 0.01
 """Longest pause really slept; what was asked for is noted in full."""
 SETTLE_S = 1.0
 REST_S = 6.0
+SHORTEST_SECRET = 6
 PAGES = 3
 ROWS = 600
 
@@ -71,6 +77,8 @@ class Trial:
     open_links: int = 0
     """Connections still open after close."""
     credentials_followed: bool = False
+    credentials_shown: str | None = None
+    """Where a secret of the connector's options stood: a log record or the error's text."""
 
 
 class Pauses:
@@ -147,6 +155,29 @@ class Trials:
         """The connector that forks are made of, where it is not the point's own."""
         self.patience = context.session.timeout
         self._trials = 0
+        self._forks: list[weakref.ref[Connector]] = []
+        self._threads: set[int] = set()
+        """Threads of the connector's own that were there before."""
+        self._secrets = _secrets(context.connector().options)
+        self._threads = {id(t) for t in self._own_threads()}
+
+    def forks_held(self) -> tuple[int, int]:
+        """Of the forks that were closed, how many something still holds; and how many there were."""
+        gc.collect()
+        return sum(fork() is not None for fork in self._forks), len(self._forks)
+
+    def threads_left(self) -> int:
+        """Threads that the connector's code has started since and that still run."""
+        deadline = time.monotonic() + SETTLE_S
+        while (left := sum(id(t) not in self._threads for t in self._own_threads())) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left
+
+    def _own_threads(self) -> list[threading.Thread]:
+        modules = {base.__module__ for base in type(self.connector).__mro__} - _NOT_ITS_OWN
+        # What a thread runs is told by no public attribute; other systems' threads must not be counted.
+        targets = [(t, getattr(t, "_target", None)) for t in threading.enumerate()]
+        return [t for t, target in targets if {getattr(target, "__module__", ""), type(t).__module__} & modules]
 
     @property
     def connector(self) -> Connector:
@@ -259,6 +290,8 @@ class Trials:
         if after is None:
             trial.rows.clear()  # nothing to take up from: from the beginning again
         fork = self.fork(session)
+        with suppress(TypeError):  # a class with slots may not allow it
+            self._forks.append(weakref.ref(fork))
         try:
             pages = fork.read(ref, columns=list(columns), page_rows=page_rows, after=after)
             for page in islice(pages, 10_000):
@@ -285,8 +318,10 @@ class Trials:
         thread = threading.Thread(target=guarded, name="weighbridge-trial", daemon=True)
         trial.patience = self.patience
         started = time.monotonic()
-        thread.start()
-        thread.join(self.hang_after)
+        with _listening(type(self.connector).__module__) as heard:
+            thread.start()
+            thread.join(self.hang_after)
+        trial.credentials_shown = self._shown(trial, heard)
         trial.hung = thread.is_alive()
         trial.seconds = time.monotonic() - started + pauses.skipped
         if trial.hung:
@@ -301,6 +336,12 @@ class Trials:
         trial.open_links = self._left_open()
         return trial
 
+    def _shown(self, trial: Trial, heard: Sequence[str]) -> str | None:
+        texts = [("its log", text) for text in heard]
+        if trial.error is not None:
+            texts.append(("its error", f"{trial.error} {trial.error!r}"))
+        return next((place for place, text in texts if any(secret in text for secret in self._secrets)), None)
+
     def _left_open(self) -> int:
         """Connections still open a moment after everything was closed."""
         deadline = time.monotonic() + SETTLE_S
@@ -311,6 +352,42 @@ class Trials:
             if time.monotonic() > deadline - SETTLE_S / 2:
                 gc.collect()  # a cycle is no leak
             time.sleep(0.01)
+
+
+_NOT_ITS_OWN = {"builtins", "abc", "typing", "weighbridge.connectors.base"}
+
+
+def _secrets(options: Any) -> tuple[str, ...]:
+    """The connector's secrets that are long enough to be told from words."""
+    found = [getattr(options, name) for name in type(options).model_fields]
+    values = [v.get_secret_value() for v in found if isinstance(v, SecretStr)]
+    named = [str(getattr(options, n)) for n in type(options).model_fields if n in ("password", "token", "api_key")]
+    # An address may be shown; the login in it may not.
+    parts = [urlsplit(v).password or "" if "://" in v else v for v in [*values, *named]]
+    return tuple({part for part in parts if len(part) >= SHORTEST_SECRET and part != "None"})
+
+
+@contextmanager
+def _listening(module: str) -> Iterator[list[str]]:
+    """What is logged by the connector's package, down to DEBUG, and by anybody at the levels that are on."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with suppress(Exception):  # a record that cannot be formatted says nothing
+                heard.append(record.getMessage())
+
+    ear, own = Ear(), logging.getLogger(module.partition(".")[0])
+    level = own.level
+    own.setLevel(logging.DEBUG)
+    for logger in (own, logging.getLogger()):
+        logger.addHandler(ear)
+    try:
+        yield heard
+    finally:
+        own.setLevel(level)
+        for logger in (own, logging.getLogger()):
+            logger.removeHandler(ear)
 
 
 def _light(error: BaseException) -> BaseException:

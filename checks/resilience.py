@@ -85,6 +85,26 @@ class ResilienceCheck:
             "Close the connection on every path, the failing ones first: use a context manager.",
         ),
         Code(
+            "resilience.thread_leak",
+            Severity.BREAK,
+            "End on close every thread that was started on open; a thread for each session runs a server full.",
+        ),
+        Code(
+            "resilience.memory_leak",
+            Severity.BREAK,
+            "Let go of a session when it is closed: no list, cache or callback of the class may hold it.",
+        ),
+        Code(
+            "resilience.stale_answer",
+            Severity.BREAK,
+            "Do not answer from a cache as if the system had answered; give the age with it, or the error.",
+        ),
+        Code(
+            "resilience.credentials_shown",
+            Severity.BREAK,
+            "Keep credentials in a type that hides them, and never put headers or addresses with logins into messages.",
+        ),
+        Code(
             "resilience.credentials_followed",
             Severity.BREAK,
             "Never send credentials to a host that the system only pointed at.",
@@ -184,6 +204,7 @@ class ResilienceCheck:
                 break  # its thread still holds the connector: more cells would only add to it
         for code, message, observed in habits(verdicts):
             yield Finding(code, f"{point.id}: {message}", observed=observed)
+        yield from _left_behind(point, trials, len(verdicts))
         if shape.protocol == "tls":
             yield Finding(
                 "resilience.http_not_tried",
@@ -212,7 +233,33 @@ class ResilienceCheck:
         yield from try_writes(point, evidence, context, connector, trials)
 
 
+def _left_behind(point: IntegrationPoint, trials: Trials, cells: int) -> Iterator[Finding]:
+    """What only shows over many sessions: one left behind may be a habit of Python's, half of them is a leak."""
+    threads = trials.threads_left()
+    if threads >= max(2, cells // 2):
+        yield Finding(
+            "resilience.thread_leak",
+            f"{point.id}: {threads} threads of the connector still run after {cells} sessions were closed.",
+            expected=0,
+            observed=threads,
+            business_effect=EFFECTS["resilience.thread_leak"],
+        )
+    held, forks = trials.forks_held()
+    if held > max(2, forks // 2):
+        yield Finding(
+            "resilience.memory_leak",
+            f"{point.id}: {held} of {forks} sessions are still held in memory after they were closed.",
+            expected=0,
+            observed=held,
+            business_effect=EFFECTS["resilience.memory_leak"],
+        )
+
+
 EFFECTS = {
+    "resilience.thread_leak": "The server runs out of threads after some days.",
+    "resilience.memory_leak": "The process grows until it is killed.",
+    "resilience.stale_answer": "Users decide on old figures that look like new ones.",
+    "resilience.credentials_shown": "Whoever reads the logs can log in.",
     "resilience.records_lost": "Records disappear without any message when the network hiccups.",
     "resilience.records_duplicated": "Records are counted twice after a hiccup.",
     "resilience.records_changed": "Wrong values are taken for right ones.",

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from evaluate import file_matrix, rest_api
 from weighbridge.project import Project
 from weighbridge.report.model import Report
 from weighbridge.runner import Run
@@ -59,6 +60,31 @@ schema:
       - {name: customer_no, logicalType: string, primaryKey: true, primaryKeyPosition: 1}
       - {name: name, logicalType: string}
 """
+MORE_REST = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: fault-matrix-rest
+version: 1.0.0
+status: active
+servers:
+  - {server: rest, type: custom}
+schema:
+  - name: Link
+    physicalName: link
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1}
+      - {name: name, logicalType: string}
+  - name: Cursor
+    physicalName: cursor
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1}
+      - {name: name, logicalType: string}
+  - name: Page
+    physicalName: page
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1}
+      - {name: name, logicalType: string}
+"""
 MORE_V2 = """\
 apiVersion: v3.1.0
 kind: DataContract
@@ -82,9 +108,11 @@ def systems(folder: Path) -> Iterator[Project]:
     contracts = folder / "contracts"
     shutil.copytree(HERE / "contracts" / "practice", contracts)
     (contracts / "more.odcs.yaml").write_text(MORE, encoding="utf-8")
+    (contracts / "more-rest.odcs.yaml").write_text(MORE_REST, encoding="utf-8")
     (contracts / "more-v2.odcs.yaml").write_text(MORE_V2, encoding="utf-8")
     with ExitStack() as stack:
         odoo = stack.enter_context(start("weighbridge.sandbox.odoo.app:create", {"rows": 400}))
+        api = stack.enter_context(start("evaluate.rest_api:create", {}))
         v2 = stack.enter_context(
             start(
                 "weighbridge.sandbox.odata.app:create",
@@ -113,6 +141,14 @@ def systems(folder: Path) -> Iterator[Project]:
             f'[systems.odata_v2]\nconnector = "odata"\n[systems.odata_v2.sandbox]\nurl = "{v2.url}/odata/"\n'
             'username = "me"\npassword = "practice-only"'
         )
+        more.append(
+            f'[systems.rest]\nconnector = "rest"\n[systems.rest.sandbox]\nurl = "{api.url}"\n'
+            f'token = "{rest_api.TOKEN}"\n'
+            + "\n".join(
+                f"[systems.rest.objects.{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in about.items())
+                for name, about in rest_api.OBJECTS.items()
+            )
+        )
         more += [
             f'[systems.{name}]\nconnector = "{kind}"\n[systems.{name}.sandbox]\n{option} = {json.dumps(value)}'
             for name, (kind, option, value) in databases.items()
@@ -130,9 +166,9 @@ def _databases(postgres: str, stack: ExitStack) -> dict[str, tuple[str, str, str
     from weighbridge.sandbox.mariadb import MariaDbSandbox, available
 
     found: dict[str, tuple[str, str, str]] = {}
-    drivers = _drivers()
+    installed = drivers()
     url = make_url(postgres)
-    if "PostgreSQL Unicode" in drivers:
+    if "PostgreSQL Unicode" in installed:
         login = f"UID={url.username};PWD={url.password or ''}"
         where = f"Server={url.host};Port={url.port};Database={url.database}"
         found["legacy_odbc"] = ("odbc", "connection_string", f"DRIVER={{PostgreSQL Unicode}};{where};{login}")
@@ -145,13 +181,13 @@ def _databases(postgres: str, stack: ExitStack) -> dict[str, tuple[str, str, str
             rows = [(f"C-{n:06}", f"Company {n} " + "x" * 40) for n in range(1, 801)]
             cursor.executemany(f"INSERT INTO {name}.customers VALUES (%s, %s)", rows)
         found["mariadb"] = ("sql", "url", server.url(name))
-        if "MariaDB Unicode" in drivers:
+        if "MariaDB Unicode" in installed:
             where = f"Server=127.0.0.1;Port={server.port};Database={name};UID=root;"
             found["mariadb_odbc"] = ("odbc", "connection_string", f"DRIVER={{MariaDB Unicode}};{where}")
     return found
 
 
-def _drivers() -> Sequence[str]:
+def drivers() -> Sequence[str]:
     try:
         import pyodbc
     except ImportError:  # the wheel brings no driver manager: unixodbc is missing
@@ -159,9 +195,9 @@ def _drivers() -> Sequence[str]:
     return pyodbc.drivers()
 
 
-def run(project: Project) -> tuple[Report, dict[str, dict[str, Any]]]:
+def run(project: Project) -> tuple[Report, dict[str, Any]]:
     """The report, and what was measured of each point."""
-    wanted = {*(f"{name}_clean" for name in SYSTEMS), "odoo_rpc", "odoo_json2", "odata_v2"}
+    wanted = {*(f"{name}_clean" for name in SYSTEMS), "odoo_rpc", "odoo_json2", "odata_v2", "rest"}
     wanted |= {"legacy_odbc", "mariadb", "mariadb_odbc"}
     points = [p for p in project.points() if p.system in wanted]
     run = Run(project, points, environment="sandbox", selected=("resilience",))
@@ -248,12 +284,15 @@ def main(arguments: Sequence[str] = ()) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="weighbridge-faults-") as scratch, systems(Path(scratch)) as project:
         report, measured = run(project)
+        files = file_matrix.run(Path(scratch))
     text, sound = summary(report, measured)
-    page = f"{HEAD}{text}\n{table(measured)}\n{writes(measured)}"
+    bad = [f"{c.source}, {c.fault}: {c.outcome} {c.error}" for c in files if c.outcome not in ("whole", "clear error")]
+    text += "".join(f"\n- {line}" for line in bad)
+    page = f"{HEAD}{text}\n{table(measured)}\n{file_matrix.table(files)}\n{writes(measured)}"
     print(page)
     if options.write:
         PAGE.write_text(page, encoding="utf-8")
-    return 0 if sound else 1
+    return 0 if sound and not bad else 1
 
 
 if __name__ == "__main__":

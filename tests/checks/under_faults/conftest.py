@@ -273,6 +273,7 @@ class ShopConnector(Connector):
                 raise TimeoutError
         if (response.length or 0) > 0:
             raise http.client.IncompleteRead(data, response.length)
+        response.read()  # nothing is left: this says so to the connection
         return data
 
     def dial(self):

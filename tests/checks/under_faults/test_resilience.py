@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
+import threading
 import time
+import uuid
 from itertools import islice
 
 import pytest
@@ -333,7 +336,92 @@ def never_gives_up(k):
     return NeverGivesUp
 
 
+def answers_from_a_cache(k):
+    class Caches(k.ShopConnector):
+        seen = {}  # noqa: RUF012 - the cache that outlives its session
+
+        def get(self, path, asked):
+            place = (path, str(asked))
+            try:
+                self.seen[place] = super().get(path, asked)
+            except k.errors.UnreachableError:
+                if place not in self.seen:
+                    raise
+            return self.seen[place]
+
+    return Caches
+
+
+def leaks_threads(k):
+    class LeaksThreads(k.ShopConnector):
+        ended = threading.Event()
+
+        def open(self):
+            super().open()
+            threading.Thread(target=self.beat, daemon=True).start()
+
+        def beat(self):
+            self.ended.wait(60)
+
+    return LeaksThreads
+
+
+def holds_its_sessions(k):
+    class Holds(k.ShopConnector):
+        held = []  # noqa: RUF012 - keeps what leaks
+
+        def open(self):
+            super().open()
+            self.held.append(self)
+
+    return Holds
+
+
+def logs_credentials(k):
+    class Logs(k.ShopConnector):
+        def once(self, method, path, body, headers):
+            logging.getLogger(__name__).debug("GET %s with %s", path, {"Authorization": self.options.token})
+            return super().once(method, path, body, headers)
+
+    return Logs
+
+
+def tells_credentials(k):
+    class Tells(k.ShopConnector):
+        def refused(self, status, retry_after, data):
+            if status == 500:
+                raise k.errors.RetriableError(f"500 for Authorization: Bearer {self.options.token}")
+            super().refused(status, retry_after, data)
+
+    return Tells
+
+
+def no_timeout_in_the_body(k):
+    class NoBodyTimeout(k.ShopConnector):
+        def body(self, response):
+            if self._connection.sock is not None:
+                self._connection.sock.settimeout(None)
+            return super().body(response)
+
+    return NoBodyTimeout
+
+
+def times_out_between_bytes_only(k):
+    class BetweenBytes(k.ShopConnector):
+        def body(self, response):
+            return response.read()
+
+    return BetweenBytes
+
+
 BUGS = [
+    (answers_from_a_cache, "stale_answer", ["down"]),
+    (leaks_threads, "thread_leak", ["latency", "503 twice, then well", "down"]),
+    (holds_its_sessions, "memory_leak", ["latency", "503 twice, then well", "down"]),
+    (logs_credentials, "credentials_shown", ["latency"]),
+    (tells_credentials, "credentials_shown", ["500 without end"]),
+    (no_timeout_in_the_body, "hangs", ["hang in the body, then well"]),
+    (times_out_between_bytes_only, "hangs", ["dripping without end, then well"]),
     (no_retry, "not_recovered", ["503 twice, then well"]),
     (no_timeout, "hangs", ["no answer, then well"]),
     (catches_everything, "error_swallowed", ["500 without end"]),
@@ -353,7 +441,7 @@ BUGS = [
     (follows_with_credentials, "credentials_followed", ["redirect to another host"]),
     (never_gives_up, "hangs", ["down"]),
 ]
-SLOW = {no_timeout, never_gives_up}
+SLOW = {no_timeout, never_gives_up, no_timeout_in_the_body, times_out_between_bytes_only}
 
 
 @pytest.mark.parametrize(
@@ -366,6 +454,7 @@ def test_a_planted_bug_is_caught_by_name(bench, ask, kinds, bug, named, cells):
     for connection in getattr(kind, "kept", []):
         if connection is not None:
             connection.close()
+    getattr(kind, "ended", threading.Event()).set()
     assert f"resilience.{named}" in found
 
 
@@ -389,6 +478,32 @@ def ignores_next(k):
 
 def test_a_connector_that_ignores_the_next_link_is_caught_by_completeness(bench, ask, kinds):
     assert codes(ask(CompletenessCheck(), bench(ignores_next(kinds)))) == {"completeness.rows_missing"}
+
+
+def drops_a_row_at_the_seam(k):
+    class Drops(k.ShopConnector):
+        def page(self, rows, columns, cursor):
+            return super().page(rows[:-1] if cursor is not None else rows, columns, cursor)
+
+    return Drops
+
+
+def stops_at_a_hundred_rows(k):
+    class Stops(k.ShopConnector):
+        def read(self, object, **options):
+            seen = 0
+            for page in super().read(object, **options):
+                seen += page.batch.num_rows
+                if seen > 100:
+                    return
+                yield page
+
+    return Stops
+
+
+@pytest.mark.parametrize("bug", [drops_a_row_at_the_seam, stops_at_a_hundred_rows])
+def test_rows_lost_without_any_fault_are_caught_by_completeness(bench, ask, kinds, bug):
+    assert codes(ask(CompletenessCheck(), bench(bug(kinds)))) == {"completeness.rows_missing"}
 
 
 ONE = {"fault_matrix": ["latency"]}
@@ -425,6 +540,23 @@ def test_a_write_that_is_sent_again_blindly_is_caught(bench, ask, kinds):
 
     found = codes(ask(CHECK, bench(SendsAgain, writes=True, settings=ONE)))
     assert found == {"resilience.write_repeated"}
+
+
+@pytest.mark.parametrize(("fresh", "found"), [(True, {"resilience.write_repeated"}), (False, set())])
+def test_a_write_sent_again_under_a_new_idempotency_key_is_caught(bench, ask, kinds, fresh, found):
+    class WithKey(kinds.ShopConnector):
+        def call(self, method, path, *, body=None, headers=None, idempotent=True):
+            given = {**(headers or {}), **({} if fresh else {"Idempotency-Key": uuid.uuid4().hex})}
+            if method != "POST" or headers:
+                return super().call(method, path, body=body, headers=headers, idempotent=idempotent)
+            return super().call(method, path, body=body, headers=given, idempotent=True)
+
+        def once(self, method, path, body, headers):
+            if fresh and method == "POST":
+                headers = {**headers, "Idempotency-Key": uuid.uuid4().hex}
+            return super().once(method, path, body, headers)
+
+    assert codes(ask(CHECK, bench(WithKey, writes=True, settings=ONE))) == found
 
 
 def test_a_write_that_is_not_done_is_caught(bench, ask, kinds):
