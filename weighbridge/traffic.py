@@ -97,7 +97,7 @@ def read_har(path: Path) -> list[Request]:
             found.append(Request(at, "pilot", what, int(entry["response"]["status"]), _print_of(request["url"])))
         return found
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"{path}: could not be read ({error}).") from None
+        raise UsageProblem(f"{path}: could not be read ({getattr(error, 'strerror', None) or error}).") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageProblem(
             f"{path}: is not a HAR file ({error}). Export one from the browser's network panel."
@@ -123,7 +123,7 @@ def read_access_log(path: Path) -> list[Request]:
                 at, user, method, target, status = fields
                 found.append(Request(at, user, f"{method} {path_template(target)}", status, _print_of(target)))
     except OSError as error:
-        raise UsageProblem(f"{path}: could not be read ({error}).") from None
+        raise UsageProblem(f"{path}: could not be read ({getattr(error, 'strerror', None) or error}).") from None
     if not found:
         raise UsageProblem(
             f"{path}: no line is in the common, combined or a JSON log format ({other} lines seen). "

@@ -67,7 +67,8 @@ if (typeof document !== "undefined") {
   for (const time of document.querySelectorAll("time[data-age]")) {
     const days = (Date.now() - Date.parse(time.dateTime)) / 864e5;
     if (!(days >= 0)) continue;
-    const age = days < 1 / 24 ? "less than an hour old" : days < 2 ? `${Math.round(days * 24)} hours old` : `${Math.round(days)} days old`;
+    const many = (n, unit) => `${n} ${unit}${n === 1 ? "" : "s"} old`;
+    const age = days < 1 / 24 ? "less than an hour old" : days < 2 ? many(Math.round(days * 24), "hour") : many(Math.round(days), "day");
     time.after(Object.assign(document.createElement("small"), { textContent: days > 30 ? `${age}: weigh again` : age }));
   }
 
