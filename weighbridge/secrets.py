@@ -98,7 +98,8 @@ class Resolver:
 # --- secrets that a system sends back ---------------------------------------------------------------------------------
 
 SHORTEST = 6
-"""Shorter secrets are not hidden in texts: they would hide words as well."""
+LONGEST_WORD = 12
+"""Shorter secrets, and words of fewer letters, are not hidden in texts: ordinary words would disappear as well."""
 _IN_STRING = re.compile(r"(?i)(?:pwd|password|passwd|token|secret|key)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)")
 
 
@@ -130,7 +131,7 @@ KNOWN = Hidden()
 
 def _forms(value: str, user: str) -> Iterator[str]:
     for part, login in _parts(value, user):
-        if len(part) < SHORTEST:
+        if len(part) < SHORTEST or (part.isalpha() and len(part) < LONGEST_WORD):
             continue
         plain = {part, quote(part), quote(part, safe=""), quote_plus(part), html.escape(part), repr(part)[1:-1]}
         yield from plain
