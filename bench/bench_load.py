@@ -3,22 +3,26 @@
     python -m bench load
 
 Calls go through `requests`, one session a user: that of the web connectors (a `requests.Session` that prepares its
-requests more cheaply) and, for comparison, a plain one. The lone user beside the crowd has the same server and the same
-client, so the difference is what the crowd adds. Crowds are driven from one process and from as many as `run` would
-use; the limits hold for the connectors' session and the latter: under 3 ms at p95, 1,500 calls/s. The flat-out server
-answers at once and does as little as a server can, for it shares the machine's cores with the client.
+requests more cheaply) and, for comparison, a plain one. The same crowd of bare sockets in one event loop, timed from
+its sends, shows what server and machine take; what is beyond that is what the client adds. Crowds are driven from one
+process and from as many as `run` would use; the limits hold for the connectors' session and the latter: under 3 ms at
+p95, 1,500 calls/s. The flat-out server answers at once and does as little as a server can, for it shares the machine's
+cores with the client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
+import random
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from bench._reading import apart
 from bench.bench_http import answer_at_once
 from evaluate.tiny import Tiny, TinyOptions
 from weighbridge.checks.forecast.plan import Crew, Guards, Level, LoadPlan
@@ -105,6 +109,38 @@ def per_call(port: int, calls: int = 600) -> dict[str, float]:
     return spent
 
 
+async def _bare_user(port: int, seed: int, end: float, seen: list[float]) -> None:
+    draw = random.Random(seed)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while True:
+        await asyncio.sleep(draw.expovariate(1.0))
+        sent = time.perf_counter()
+        if sent > end:
+            break
+        writer.write(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % draw.randrange(1000))
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.rpartition(b"Content-Length: ")[2]))
+        seen.append(time.perf_counter() - sent)
+    writer.close()
+
+
+def bare_crowd(port: int, users: int, seconds: float) -> dict[str, float]:
+    """What a crowd of bare sockets sees, in milliseconds."""
+
+    async def all_of_them(seen: list[float]) -> None:
+        end = time.perf_counter() + seconds
+        await asyncio.gather(*(_bare_user(port, n, end, seen) for n in range(users)))
+
+    seen: list[float] = []
+    asyncio.run(all_of_them(seen))
+    seen.sort()
+    return {
+        "calls_per_s": round(len(seen) / seconds, 1),
+        "p50_ms": round(seen[len(seen) // 2] * 1000, 2),
+        "p95_ms": round(seen[int(len(seen) * 0.95)] * 1000, 2),
+    }
+
+
 @contextmanager
 def at_once() -> Iterator[int]:
     """A server in a process of its own that answers without looking; its port."""
@@ -132,7 +168,7 @@ def told(level: Level) -> dict[str, Any]:
 def main() -> None:
     one, many = ThreadEngine(), ProcessEngine()
     with QueueServer(latency_ms=50) as server:
-        alone = run(server.port, 1, 0.0, 12.0, one)
+        bare = apart(bare_crowd, server.port, 500, 12.0)
         crowds = {name: run(server.port, 500, 1.0, 12.0, e) for name, e in (("one", one), ("many", many))}
     with at_once() as port:
         flats = {
@@ -141,9 +177,9 @@ def main() -> None:
             "many_plain": run(port, 64, 0.0, 6.0, many, Plain),
         }
         cost = per_call(port)
-    added = {name: round((crowd.p95_s - alone.p95_s) * 1000, 2) for name, crowd in crowds.items()}
+    added = {name: round(crowd.p95_s * 1000 - bare["p95_ms"], 2) for name, crowd in crowds.items()}
     found = {
-        "alone_p95_ms": round(alone.p95_s * 1000, 2),
+        "bare_sockets_500": bare,
         "users_500": {name: told(crowd) | {"added_p95_ms": added[name]} for name, crowd in crowds.items()},
         "added_p95_limit_ms": 3.0,
         "added_ok": added["many"] < 3.0,
