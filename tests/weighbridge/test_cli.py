@@ -120,6 +120,7 @@ def test_a_run_that_waits_for_another_says_so(shop: Path) -> None:
     assert run.returncode == 0
 
 
+@pytest.mark.slow
 def test_could_not_tell_is_said_in_words(shop: Path) -> None:
     toml = shop / "weighbridge.toml"
     toml.write_text(toml.read_text().replace("calls_per_user_hour = 12", ""))

@@ -104,6 +104,7 @@ def test_the_report_is_written_and_valid(project, shop: Path) -> None:
     assert 'name="weighbridge.point" value="shop.Order"' in (shop / "j.xml").read_text()
 
 
+@pytest.mark.slow
 def test_what_the_history_knows_counts(project, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A drill that was held, and a channel that was tested, are known to the checks as in `weighbridge run`."""
     from weighbridge.history import History
@@ -173,6 +174,7 @@ def test_workers_press_a_system_one_after_the_other(shop: Path, monkeypatch: pyt
     sessions.finish(None, worker=False)
 
 
+@pytest.mark.slow
 def test_a_failure_points_into_the_contract_and_takes_its_time(project, shop: Path) -> None:
     spoil(shop)
     junit = ("--junit-xml", str(shop / "j.xml"), "-o", "junit_family=xunit1")
