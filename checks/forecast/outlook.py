@@ -366,9 +366,13 @@ def _bucket(seen: Weighed, setting: Setting) -> Forecast:
             next_probe="ask the system's owner for the rate limit, and declare it",
         )  # fmt: skip
     # users come in crowds: a small bucket refuses some while on average fewer come than it lets through
-    per = setting.per_user_s / bucket_load(bucket.size, seen.policy.error_objective)
-    low, high = bucket.rate.low / per, bucket.rate.high / per
-    mid = bucket.rate.mid / per
+    per, share = setting.per_user_s, seen.policy.error_objective
+    small = large = bucket_load(bucket.size, share)
+    if seen.refused_in_ramp is not None:
+        large = bucket_load(max(100.0, bucket.size), share)  # the ramp had emptied it: it may be any size
+    low, mid, high = (
+        bucket.rate.low * small / per, bucket.rate.mid * (small * large) ** 0.5 / per, bucket.rate.high * large / per
+    )  # fmt: skip
     low, high = min(low, mid * 0.93), max(high, mid * 1.07)
     return Forecast(
         limit="request_rate", users=round(mid, 1), low=round(low, 1), high=round(high, 1), at_least=round(low, 1),
