@@ -45,7 +45,8 @@ def real_cases(seed: int) -> Iterator[RealCase]:
 
 
 def _between(rng: np.random.Generator, ends: list[float]) -> float:
-    return float(rng.uniform(*ends))
+    low, high = ends
+    return float(rng.uniform(low, high))
 
 
 def _case(number: int, kind: str, rng: np.random.Generator) -> RealCase:
