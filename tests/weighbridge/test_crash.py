@@ -87,7 +87,10 @@ def is_whole(folder: Path) -> None:
 
 
 def ended(folder: Path) -> dict[str, int]:
-    return {p.name: p.stat().st_mtime_ns for p in folder.glob(".weighbridge/runs/*/points/*/check-*.json")}
+    return {
+        str(p.relative_to(folder)): p.stat().st_mtime_ns
+        for p in folder.glob(".weighbridge/runs/*/points/*/check-*.json")
+    }
 
 
 def goes_on(folder: Path) -> None:
@@ -108,7 +111,7 @@ def goes_on(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [1, 3, 5, 8, 11, 14, 17, 20, 23, 26, 29, 33, 37, 41, 45, 50, 55, 60])
+@pytest.mark.parametrize("moment", [1, 5, 9, 13, 17, 21, 25, 30, 36, 44])
 def test_killed_at_a_write_it_goes_on(shop: Path, moment: int) -> None:
     process = start(shop, *ARGUMENTS, moment=moment)
     process.communicate(timeout=120)
@@ -117,7 +120,7 @@ def test_killed_at_a_write_it_goes_on(shop: Path, moment: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_at_a_random_time_it_goes_on(shop: Path, seed: int) -> None:
     began = time.monotonic()
     assert finish(shop, *ARGUMENTS, "--no-history")[0] == 0
@@ -172,7 +175,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
-@pytest.mark.parametrize("limit", [200, 2_000, 8_000, 30_000, 100_000, 300_000])
+@pytest.mark.parametrize("limit", [200, 2_000, 30_000, 300_000])
 def test_a_full_disk_is_said_in_words(shop: Path, limit: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(limit), *ARGUMENTS],

@@ -78,7 +78,10 @@ PLACES = {"odata 4": lambda _p: odata(4), "odata 2": lambda _p: odata(2), "postg
           "odoo": lambda _p: odoo(), "salesforce": lambda _p: salesforce()}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", PLACES)
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=SLOW if k in ("odoo", "salesforce") else ()) for k in PLACES])
 def test_who_was_there_throughout_is_read_once(kind, tmp_path):
     with PLACES[kind](tmp_path) as (connector, name, column, record, new):
         keys = list(dict.fromkeys([*connector.discover(name).keys, column]))
@@ -115,7 +118,14 @@ STYLES = {
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("change", ["insert in front", "delete in front", "update", "insert behind", "delete behind"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "insert in front",
+        "delete in front",
+        *(pytest.param(c, marks=SLOW) for c in ("update", "insert behind", "delete behind")),
+    ],
+)
 def test_a_described_api_is_read_once_or_says_that_its_pages_are_not_stable(style, change):
     rows = {n: {"id": n, "note": "old"} for n in range(10, 110)}
     reading: list[object] = []

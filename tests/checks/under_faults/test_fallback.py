@@ -92,6 +92,7 @@ def test_words_alone_cannot_be_tried(tried):
     assert data is None
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_no_fallback_is_named(tried):
     assert tried(None) == ({}, None)
 
@@ -115,6 +116,7 @@ def test_a_copy_that_is_too_old_is_named(tried, shop, tmp_path):
     assert found["too_old"].observed == "3.3 days"
 
 
+@pytest.mark.slow
 def test_the_file_s_own_time_tells_the_age_and_is_no_label(tried, shop, tmp_path):
     path = copy_of(shop, tmp_path / "things.json", stamp=None)
     os.utime(path, (time.time() - 30 * 3600,) * 2)
@@ -131,6 +133,7 @@ def test_a_copy_that_lacks_records_is_named(tried, shop, tmp_path):
     assert data["keys_missing"] == pytest.approx(40 * data["keys_asked"] / 130, abs=10)
 
 
+@pytest.mark.slow
 def test_leading_zeros_of_a_csv_stay(tried, shop, tmp_path):
     (tmp_path / "things.csv").write_text(
         "id,copied\n" + "".join(f"{n},{hours_ago(1).isoformat()}\n" for n in shop.rows)
@@ -140,6 +143,7 @@ def test_leading_zeros_of_a_csv_stay(tried, shop, tmp_path):
     assert data["keys_missing"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [(None, "there is no file"), (b"", "is empty"), (b'{"rows": [', "cannot be read"), (b"[]", "without a single row")],
@@ -153,6 +157,7 @@ def test_a_file_that_says_nothing_is_silent(tried, tmp_path, content, says):
     assert says in found["silent"].message
 
 
+@pytest.mark.slow
 def test_a_document_tells_its_time_in_a_field(tried, tmp_path):
     (tmp_path / "things.json").write_text(
         json.dumps({"meta": {"as_of": hours_ago(5).isoformat()}, "things": {"1": {}}})
@@ -162,12 +167,14 @@ def test_a_document_tells_its_time_in_a_field(tried, tmp_path):
     assert (data["aged_by"], data["label"]) == ("field meta.as_of", "field meta.as_of")
 
 
+@pytest.mark.slow
 def test_a_time_in_the_future_is_no_age(tried, shop, tmp_path):
     copy_of(shop, tmp_path / "things.json", stamp=hours_ago(-48))
     found, _ = tried({"file": "things.json", "age_column": "copied_at", "max_age_h": 24})
     assert set(found) == {"age_unknown"}
 
 
+@pytest.mark.slow
 def test_an_object_s_name_does_not_lead_out_of_the_folder(tried, tmp_path):
     found, _ = tried({"file": "{object}.json"}, custom={"weighbridge.fallback": {"object": "../../etc/passwd"}})
     assert "cannot stand in a path" in found["silent"].message
@@ -182,6 +189,7 @@ def test_a_contract_cannot_say_where_the_fallback_is(tried, tmp_path):
     assert "answered" in found
 
 
+@pytest.mark.slow
 def test_a_source_without_network_has_its_fallback_tried_too(tried, kinds, shop, tmp_path):
     class OnDisk(kinds.ShopConnector):
         networked = False
@@ -209,6 +217,7 @@ def test_a_url_that_looks_live_is_unlabelled(tried):
     assert data["rows"] == 1
 
 
+@pytest.mark.slow
 def test_words_on_the_page_label_it(tried):
     page = b"<p>Stand vom 24.11.2026, das System ist nicht erreichbar</p>"
     when = "Tue, 24 Nov 2026 10:00:00 GMT"
@@ -218,7 +227,9 @@ def test_words_on_the_page_label_it(tried):
     assert data["label"] == "says 'nicht erreichbar'"
 
 
-@pytest.mark.parametrize("status", [500, 302, 404])
+@pytest.mark.parametrize(
+    "status", [302, pytest.param(500, marks=pytest.mark.slow), pytest.param(404, marks=pytest.mark.slow)]
+)
 def test_a_url_that_fails_or_leads_elsewhere_is_silent(tried, status):
     with serving(lambda _h: (status, {"Location": "http://127.0.0.1:1/"}, b"no")) as url:
         found, _ = tried({"url": url})
@@ -252,6 +263,7 @@ def test_another_system_answers(tried, shop, tmp_path, hours, said):
     assert (data["rows"], data["keys_missing"]) == (130, 0)
 
 
+@pytest.mark.slow
 def test_another_system_that_lacks_the_object_is_silent(tried, shop, tmp_path):
     system = database_with(tmp_path / "replica.sqlite", shop, stamp=hours_ago(1))
     found, _ = tried({"system": "replica", "object": "elsewhere"}, system=system)
@@ -267,6 +279,7 @@ def test_another_system_at_the_same_address_goes_down_too(tried, shop, kinds):
     assert "same address as the system" in found["silent"].message
 
 
+@pytest.mark.slow
 def test_a_system_that_is_not_configured_is_silent(tried):
     def system(name, route):
         raise SettingsError(f"there is no [systems.{name}]")
@@ -341,6 +354,7 @@ def test_a_program_is_asked_with_the_system_up_and_then_down(tried, program, mod
     assert set(found) == said
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_start_is_unknown(tried, program, tmp_path):
     with pytest.raises(Inconclusive, match="does not answer even with the system up"):
         tried({**program("labels"), "command": f'"{sys.executable}" -c pass'})
