@@ -328,6 +328,8 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
     back_off = max(0.02, alone / 5)
     most = max(1, int(0.9 * through))
     users = max(1, min(most, round(100 * alone)))
+    # without a pause users are as many calls at once: no more of them than a burst may have
+    allowed = max(seen.policy.max_users, seen.policy.max_burst)
     crowded = False
     while left > FOR_RATE + 60:
         seconds = max(0.8, 4 * alone)
@@ -340,12 +342,15 @@ def _flat_out(drive: Drive, left: int, seen: Weighed) -> None:
             users = min(most, users * 2)
         else:
             # more than a burst let through: a bucket may let them pass for as long as it fills fast enough
-            users, crowded = math.ceil(1.6 * (users if crowded else through)) + 1, True
+            more = min(allowed, math.ceil(1.6 * (users if crowded else through)) + 1)
+            if more <= users:
+                return
+            users, crowded = more, True
     if not seen.flat or seen.flat[-1].failed < 3 or ceiling_holds(seen.bursts, seen.flat, alone):
         return
     # a bucket: once more, now that what was saved up is spent, with hardly more calls than can pass
     rate = passing_rate(seen.flat[-1], alone)
-    just = max(2, min(2 * users, round(1.6 * rate * alone) + 1))
+    just = max(2, min(2 * users, allowed, round(1.6 * rate * alone) + 1))
     seconds = max(0.9, 5 * alone)
     seen.flat.append(drive.flat_out(just, seconds, max(1, min(left, FOR_RATE + 200)), back_off_s=back_off))
 

@@ -277,6 +277,14 @@ def test_a_probe_stays_within_its_calls():
     assert [s["size"] for s in planned(policy(max_burst=100)) if s["kind"] == "burst"] == [32, 64, 100]
 
 
+@pytest.mark.parametrize("cap", [60, 100, 120])
+def test_no_more_calls_at_once_than_a_burst_may_have(cap):
+    seen = weigh(System(2_000, 0.2, cap=cap), think_s=1.0, objective_s=1.5)[0]
+    assert seen.flat
+    assert max(level.users for level in seen.flat) <= 128
+    assert seen.ceiling.mid == pytest.approx(cap, abs=2)
+
+
 def test_nobody_permitted_nothing_sent():
     seen = measure(Simulation(System(1, 0.1), 1), policy(max_users=0))
     assert seen.calls == 0
