@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -43,6 +43,8 @@ class RowsToPage:
     columns: Sequence[Column]
     keys: Sequence[str]
     arrays: Arrays = plain_arrays
+    field_of: Callable[[Column], str] = attrgetter("name")
+    """The row's field that a column is made of."""
     _last: list[tuple[Any, ...]] = field(default_factory=list)
     _seen: set[tuple[Any, ...]] = field(default_factory=set)
 
@@ -50,7 +52,7 @@ class RowsToPage:
         """Each column's raw values; a field that no row of the page carries is an error, not a column of nulls."""
         found: list[tuple[Column, list[Any]]] = []
         for column in self.columns:
-            name = column.name
+            name = self.field_of(column)
             try:
                 values = list(map(itemgetter(name), rows))
             except KeyError:

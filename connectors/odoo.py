@@ -222,7 +222,7 @@ class OdooConnector(Connector):
         model = str(object)
         wanted = self._wanted(model, columns)
         fields = list(dict.fromkeys(_field_of(c) for c in wanted))
-        maker = RowsToPage(model, wanted, ("id",), arrays=to_arrays)
+        maker = RowsToPage(model, wanted, ("id",), arrays=to_arrays, field_of=_field_of)
         size = min(page_rows or self.options.page_rows, MOST_PAGE_ROWS)
         domain = _domain(filter_of(object))
         last = _cursor(after)
@@ -250,7 +250,7 @@ class OdooConnector(Connector):
             meter.count(rows=len(rows))
             last = self._moved_on(model, rows, last, number)
             yield maker.page(
-                [_named(row, wanted) for row in rows],
+                rows,
                 number=number,
                 seconds=seconds,
                 calls=max(1, meter.attempts - before),
@@ -420,8 +420,8 @@ class OdooConnector(Connector):
         )
         if not rows:
             return []
-        maker = RowsToPage(model, wanted, ("id",), arrays=to_arrays)
-        page = maker.page([_named(r, wanted) for r in rows], number=1, seconds=0, calls=1, cursor=None)
+        maker = RowsToPage(model, wanted, ("id",), arrays=to_arrays, field_of=_field_of)
+        page = maker.page(rows, number=1, seconds=0, calls=1, cursor=None)
         return page.batch.to_pylist()
 
     def delete(self, object: str, records: Sequence[Mapping[str, Any]]) -> Sequence[WriteOutcome]:
@@ -447,15 +447,6 @@ def _outcome(call: Callable[[], WriteOutcome]) -> WriteOutcome:
 
 def _field_of(column: Column) -> str:
     return column.name.removesuffix(".name") if column.native == "many2one name" else column.name
-
-
-def _named(row: Mapping[str, Any], wanted: Sequence[Column]) -> dict[str, Any]:
-    """The row with `x.name` columns beside their many2one; a field the answer lacks stays missing."""
-    found = dict(row)
-    for column in wanted:
-        if column.native == "many2one name" and _field_of(column) in row:
-            found[column.name] = row[_field_of(column)]
-    return found
 
 
 def _domain(text: str | None) -> Domain:
