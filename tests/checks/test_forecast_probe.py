@@ -11,6 +11,7 @@ from weighbridge.checks.base import Permissions
 from weighbridge.checks.forecast.burst import capacity_of, drain_rate
 from weighbridge.checks.forecast.decide import decide
 from weighbridge.checks.forecast.outlook import Setting, load_forecasts
+from weighbridge.checks.forecast.plan import Audit
 from weighbridge.checks.forecast.ranges import Range
 from weighbridge.checks.forecast.transfer import capacity_transfer, limit_transfer
 from weighbridge.checks.forecast.weigh import Policy, level_broke, measure, planned
@@ -283,6 +284,59 @@ def test_no_more_calls_at_once_than_a_burst_may_have(cap):
     assert seen.flat
     assert max(level.users for level in seen.flat) <= 128
     assert seen.ceiling.mid == pytest.approx(cap, abs=2)
+
+
+class _Busy(Simulation):
+    """A client that had no time: its audit says so."""
+
+    def level(self, users, think_s, seconds, calls):
+        return replace(super().level(users, think_s, seconds, calls), audit=Audit(0.9, 0.0))
+
+
+class _Thrashing(Simulation):
+    """Above 32 calls at once it does a third of the work, and a lone call afterwards is slow for seconds."""
+
+    shaken = 0.0
+
+    def burst(self, size):
+        seen = super().burst(size)
+        if size <= 32:
+            return seen
+        self.shaken = self.now + 30
+        return replace(seen, calls=[(start, 3 * end, outcome) for start, end, outcome in seen.calls])
+
+    def level(self, users, think_s, seconds, calls):
+        seen = super().level(users, think_s, seconds, calls)
+        return replace(seen, p50_s=10 * seen.p50_s) if self.now < self.shaken else seen
+
+
+def test_what_the_client_distorted_is_void_and_never_a_yes():
+    seen = measure(_Busy(System(400, 0.04), 3), policy())
+    forecasts = {f.limit: f for f in load_forecasts(seen, setting(target=100))}
+    assert forecasts["latency_objective"].users is None
+    assert "void" in forecasts["latency_objective"].reason
+    assert decide(list(forecasts.values()), 100, 1.2) == "UNKNOWN"
+
+
+def test_a_system_that_stays_shaken_is_left_alone():
+    seen = measure(_Thrashing(System(10, 0.04), 3), policy(max_burst=256))
+    assert max(burst.size for burst in seen.bursts) == 64
+    assert any("stayed slow" in note for note in seen.notes)
+    assert seen.capacity.collapses
+
+
+def test_the_scalability_law_lowers_trust_and_never_raises_it():
+    seen = weigh(System(20, 0.04))[0]
+    seen.usl = None
+    before = next(iter(load_forecasts(seen, setting())))
+    order = ["measured", "interpolated", "extrapolated", "unpredictable"]
+    for usl in (1e6, before.low * 0.9):
+        seen.usl = usl
+        assert next(iter(load_forecasts(seen, setting()))).trust == before.trust
+    seen.usl = before.low / 2
+    after = next(iter(load_forecasts(seen, setting())))
+    assert order.index(after.trust) == order.index(before.trust) + 1
+    assert (after.low, after.users, after.high) == (before.low, before.users, before.high)
 
 
 def test_nobody_permitted_nothing_sent():
