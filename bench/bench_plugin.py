@@ -91,8 +91,8 @@ def _collected(folder: Path) -> None:
         seen.append((float(took), float(cpu), int(items), whole))
     took, cpu, items, whole = sorted(seen)[len(seen) // 2]
     print(
-        f"  collection of {CONTRACTS} contracts: {took:.2f} s ({cpu:.2f} of CPU) for {items} items, {whole:.2f} s the whole command "
-        f"(limit {LIMIT_COLLECT_S} s)  {_mark(took < LIMIT_COLLECT_S)}"
+        f"  collection of {CONTRACTS} contracts: {took:.2f} s ({cpu:.2f} of CPU) for {items} items, "
+        f"{whole:.2f} s the whole command (limit {LIMIT_COLLECT_S} s)  {_mark(took < LIMIT_COLLECT_S)}"
     )
 
 
