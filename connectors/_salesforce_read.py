@@ -177,7 +177,16 @@ def _parts(answer: Any, question: Question) -> tuple[list[dict[str, Any]], bool,
     records = answer.get("records") if isinstance(answer, dict) else None
     done = answer.get("done") if isinstance(answer, dict) else None
     if not isinstance(records, list) or not isinstance(done, bool):
-        raise ProtocolError(f"{question.object}: the answer to the query holds no records and done.")
+        raise ProtocolError(
+            f"{question.object}: the answer to the query holds no records and done.",
+            remedy="Something in between answers in Salesforce's place: check instance_url, and ask for its owner.",
+        )
+    ordered = ("Id", *question.order)
+    if not set(map(type, records)) <= {dict} or any(n not in r for r in (*records[:1], *records[-1:]) for n in ordered):
+        raise ProtocolError(
+            f"{question.object}: the answer holds records without {' or '.join(dict.fromkeys(ordered))}.",
+            remedy="Something in between changes the answers; ask for its owner.",
+        )
     onward = answer.get("nextRecordsUrl")
     if onward is not None and not (isinstance(onward, str) and onward.startswith("/")):
         raise ProtocolError(
