@@ -182,7 +182,15 @@ class SalesforceConnector(Connector):
     def _rows(self, soql: str, operation: str, *, deleted: bool = False) -> Mapping[str, Any]:
         client, sf = self._open
         with client.wire.calling(operation):
-            return sf.query(soql, include_deleted=deleted)
+            answer = sf.query(soql, include_deleted=deleted)
+        if (
+            not isinstance(answer, Mapping)
+            or not isinstance(answer.get("totalSize"), int)
+            or not isinstance(answer.get("records"), list)
+            or not set(map(type, answer["records"])) <= {dict}
+        ):
+            raise _strange("a query")
+        return answer
 
     # --- metadata ---
 
@@ -192,7 +200,8 @@ class SalesforceConnector(Connector):
         versions = client.request("GET", "services/data/", operation="probe").json()
         org = self._organisation()
         edition = org.get("OrganizationType")
-        newest = versions[-1]["version"] if isinstance(versions, list) and versions else None
+        last = versions[-1] if isinstance(versions, list) and versions else None
+        newest = last.get("version") if isinstance(last, dict) else None
         daily = self._told_limits("probe").get("DailyApiRequests") or {}
         facts: dict[str, Any] = {
             "edition": edition,
@@ -262,9 +271,12 @@ class SalesforceConnector(Connector):
     def _told_limits(self, operation: str) -> Mapping[str, Any]:
         """`/limits`; empty for a user who may not see it, which needs 'View Setup and Configuration'."""
         try:
-            return self._get("limits", operation) or {}
+            told = self._get("limits", operation) or {}
         except AccessError:
             return {}
+        if not isinstance(told, Mapping):
+            raise _strange("its limits")
+        return told
 
     def _organisation(self) -> Mapping[str, Any]:
         """The org's own record, read once; empty where the user may not see it."""
@@ -301,7 +313,10 @@ class SalesforceConnector(Connector):
         client, sf = self._open
         with client.wire.calling("objects"):
             described = sf.describe() or {}
-        return tuple(o["name"] for o in described.get("sobjects", ()) if o.get("queryable"))
+        listed = described.get("sobjects", ()) if isinstance(described, Mapping) else None
+        if not isinstance(listed, list | tuple) or not all(isinstance(o, dict) and "name" in o for o in listed):
+            raise _strange("its objects")
+        return tuple(o["name"] for o in listed if o.get("queryable"))
 
     def discover(self, object: str) -> TableSchema:
         name = self._checked(object)
@@ -313,6 +328,11 @@ class SalesforceConnector(Connector):
             raise MissingObjectError(
                 f"Salesforce: there is no object {name} that this user can see.", remedy=error.remedy
             ) from None
+        fields = described.get("fields") if isinstance(described, Mapping) else None
+        if not isinstance(fields, list) or not all(
+            isinstance(f, dict) and {"name", "type"} <= f.keys() for f in fields
+        ):
+            raise _strange(f"the description of {name}")
         schema = schema_of(described)
         cut = self._sharing(name)
         if cut is not None:
@@ -588,3 +608,11 @@ class SalesforceConnector(Connector):
             saved = self._rest("DELETE", "composite/sobjects", operation="delete", params=params)
             outcomes += self._outcomes(saved, len(ids), name, created=None)
         return outcomes
+
+
+def _strange(what: str) -> ProtocolError:
+    """Whole JSON, and not what an org answers."""
+    return ProtocolError(
+        f"Salesforce: what came as {what} is JSON of another form.",
+        remedy="Something in between answers in Salesforce's place: check instance_url, and ask for its owner.",
+    )

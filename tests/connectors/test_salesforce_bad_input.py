@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -116,3 +117,33 @@ def test_a_page_that_repeats_the_first_is_read_behind() -> None:
     assert found == [r["Id"] for r in records(1)]
     assert isinstance(ended, ProtocolError)
     assert "same page" in str(ended)
+
+
+@pytest.mark.parametrize(
+    "strange", [[], [1], "x", {}, {"records": [1], "totalSize": 1, "fields": [1], "sobjects": [1]}]
+)
+def test_json_of_another_form(strange: Any) -> None:
+    """Every question of metadata, answered with JSON that means nothing: an error of ours, never a crash."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/oauth2/token"):
+            return as_json({"access_token": "00D!token", "instance_url": served.url, "id": f"{served.url}/id/00D/005"})
+        return as_json(strange)
+
+    with serving(answer) as served:
+        options = {"instance_url": served.url, "client_id": "app", "client_secret": SECRET}
+        with SalesforceConnector(options, Session(retry=QUICK, timeout=15)) as connector:
+            for ask in (
+                connector.probe,
+                connector.limits,
+                connector.objects,
+                lambda: connector.discover("Account"),
+                lambda: connector.count("Account"),
+                lambda: list(connector.read("Account")),
+            ):
+                with suppress(ConnectorError):
+                    ask()
+            with pytest.raises(ConnectorError):
+                connector.discover("Account")
+            with pytest.raises(ConnectorError):
+                connector.count("Account")
