@@ -138,7 +138,7 @@ def configuration_page() -> Iterator[str]:
         yield from table(model)
         yield ""
     yield "## [alerts.channels]\n"
-    yield "`name = \"${VARIABLE}\"`: one Apprise address a channel (mail, Slack, Teams, webhook, ...); secret.\n"
+    yield '`name = "${VARIABLE}"`: one Apprise address a channel (mail, Slack, Teams, webhook, ...); secret.\n'
     yield "## [history]\n"
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"

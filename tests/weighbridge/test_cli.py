@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -145,6 +146,18 @@ def test_plan_sends_nothing(shop: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing was sent" in done.stdout
     assert not (shop / "shop.db").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_weighs_and_says_what_can_be_pasted(tmp_path: Path) -> None:
+    done = weighbridge("demo", "--no-open", "--systems", "finance", "--rows", "300", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "would have exited with 1" in done.stdout
+    report = json.loads((tmp_path / "weighbridge-demo" / "report.json").read_text(encoding="utf-8"))
+    assert report["run"]["practice"] is True
+    again = {f["retest"] for p in report["points"] for c in p["checks"] for f in c["findings"]}
+    assert again | {p["retest"] for p in report["points"]} == {"weighbridge demo --systems finance"}
+    assert (tmp_path / "weighbridge-demo" / "report.html").is_file()
 
 
 def test_help_is_light() -> None:
