@@ -151,7 +151,8 @@ class OdooConnector(Connector):
             rows = self._call("res.users", "read", [[uid]], fields=["login", "company_ids"], _operation="probe")
         except AccessError:  # a portal user may not read even itself
             rows = []
-        return rows[0] if isinstance(rows, list) and rows else {"login": self.options.username}
+        found = _records(rows, "res.users.read")
+        return found[0] if found else {"login": self.options.username}
 
     def limits(self) -> Sequence[Limit]:
         """Odoo reports no ceiling of its own; its hosting's are for the project to declare."""
@@ -162,7 +163,7 @@ class OdooConnector(Connector):
             rows = self._call("ir.model", "search_read", domain=[], fields=["model"], _operation="objects")
         except AccessError:
             return ()
-        return sorted(str(row["model"]) for row in rows)
+        return sorted(str(row["model"]) for row in _records(rows, "ir.model.search_read", "model"))
 
     def discover(self, object: str) -> TableSchema:
         model = str(object)
@@ -174,7 +175,7 @@ class OdooConnector(Connector):
             found = self._fields.get(model)
             if found is None:
                 told = self._call(model, "fields_get", attributes=ATTRIBUTES, _operation="discover")
-                if not isinstance(told, dict) or "id" not in told:
+                if not isinstance(told, dict) or "id" not in told or not set(map(type, told.values())) <= {dict}:
                     raise ProtocolError(f"{model}: fields_get answered something that is no field list.")
                 found = self._fields[model] = {"id": told["id"]} | {n: told[n] for n in sorted(told)}
             return found
@@ -192,6 +193,7 @@ class OdooConnector(Connector):
             )
             return (Observation("rows_may_be_hidden", text, {"model": model, "rules": None, "cuts_rows": True}),)
         # A rule about companies alone is answered by the companies that the probe names.
+        rules = _records(rules, "ir.rule.search_read")
         names = [str(rule.get("name")) for rule in rules if not _about_companies(str(rule.get("domain_force") or ""))]
         if not names:
             return ()
@@ -350,19 +352,17 @@ class OdooConnector(Connector):
         domain = [*_domain(filter_of(object)), ["id", ">=", key[0]]]
 
         def run() -> int:
-            context = self._context()
-            return len(
-                self._call(
-                    str(object),
-                    "search_read",
-                    domain=domain,
-                    fields=fields,
-                    order="id",
-                    limit=USER_PAGE,
-                    context=context,
-                    _operation="page",
-                )
+            rows = self._call(
+                str(object),
+                "search_read",
+                domain=domain,
+                fields=fields,
+                order="id",
+                limit=USER_PAGE,
+                context=self._context(),
+                _operation="page",
             )
+            return len(_records(rows, f"{object}.search_read"))
 
         return self._counted(run)
 
@@ -431,6 +431,16 @@ class OdooConnector(Connector):
     def _unlink(self, model: str, number: int) -> WriteOutcome:
         self._call(model, "unlink", [[number]], _operation="delete", _idempotent=False)
         return WriteOutcome(True, id=number, created=False)
+
+
+def _records(answer: Any, what: str, *fields: str) -> list[dict[str, Any]]:
+    """The answer as a list of records that have these fields; raises ProtocolError."""
+    if not isinstance(answer, list) or not all(isinstance(r, dict) and all(f in r for f in fields) for r in answer):
+        raise ProtocolError(
+            f"Odoo: {what} answered something that is no list of records.",
+            remedy="Something in between answers in Odoo's place: check the url option, and ask for its owner.",
+        )
+    return answer
 
 
 def _about_companies(domain: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from json_kit import Answer, Asked, as_json, serving
 from odata_kit import JSON, METADATA, QUICK, page, rows
 
-from weighbridge.connectors.errors import ProtocolError
+from weighbridge.connectors.errors import ConnectorError, ProtocolError
 from weighbridge.connectors.http import HttpClient, HttpOptions
 from weighbridge.connectors.odata import ODataConnector
 from weighbridge.connectors.odoo import OdooConnector
@@ -343,3 +343,28 @@ def test_versions_of_every_spelling(version: str | None) -> None:
     with serving(answer) as served, OdooConnector({"url": served.url, **options}, Session(retry=QUICK)) as connector:
         assert connector.probe().version == version
         assert [p.batch.num_rows for p in connector.read("res.partner")] == [1]
+
+
+@pytest.mark.parametrize(
+    "strange", [[], [1], "x", {}, {"id": 1}, [{"id": "x"}], 7, None, True, {"id": {"type": 5}}, [[1]]]
+)
+def test_results_of_another_form(strange: Any) -> None:
+    """Every question, answered with JSON that means nothing: an error of ours, never a crash."""
+
+    def answer(asked: Asked) -> Answer:
+        params = json.loads(asked.body)["params"]
+        plain = {"login": 7, "version": {"server_version": "17.0"}}
+        return as_json({"result": plain.get(params["method"], strange)})
+
+    options = {"database": "d", "username": "u", "password": "secret-word"}
+    with serving(answer) as served, OdooConnector({"url": served.url, **options}, Session(retry=QUICK)) as connector:
+        for ask in (
+            connector.probe,
+            connector.objects,
+            lambda: connector.discover("res.partner"),
+            lambda: connector.count("res.partner"),
+            lambda: list(connector.read("res.partner")),
+            lambda: [o.call((1,)) for o in connector.operations("res.partner", [(1,)]).values()],
+        ):
+            with suppress(ConnectorError):
+                ask()
