@@ -1,8 +1,8 @@
 """Reads the records of a legacy .xls (BIFF8): sheets, names, and what its cells hold that values would lose.
 
 Looked at: sheet states, macro sheets, date system, protection, external books, names, merges, hidden rows and
-columns, cell kinds, error cells, volatile formulas. Not looked at: the text of formulas, tables (the format has
-none), conditional formats, connections inside query tables; callers say so.
+columns, cell kinds, error cells, volatile formulas, conditional formats. Not looked at: the text of formulas,
+connections inside query tables; callers say so. Tables the format has none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from weighbridge.connectors._workbook_cells import (
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
 
-__all__ = ["ERROR_TEXT", "ole_streams", "read_xls"]
+__all__ = ["ERROR_TEXT", "is_broken", "is_volatile", "ole_streams", "read_xls"]
 
 ERROR_TEXT = {
     0x00: "#NULL!",
@@ -172,9 +172,22 @@ def _name(body: bytes, parts: Parts) -> Name:
     wide = body[14] & 1
     name = f"built-in {body[15]}" if flags & 0x20 else _text(body, 14, length)
     formula = body[15 + length * (2 if wide else 1) :][:size]
-    broken = bool(formula) and formula[0] in _BROKEN_REFERENCE
+    broken = is_broken(formula)
     sheet = parts.sheets[index - 1].name if 0 < index <= len(parts.sheets) else None
     return Name(name, "#REF!" if broken else "(not decoded)", sheet, bool(flags & 1))
+
+
+def is_volatile(tokens: bytes) -> bool:
+    """Whether the first tokens of a formula say that it changes by itself."""
+    # such a formula begins with the attribute that says so, or is one volatile function without arguments
+    first = tokens[:3]
+    alone = len(first) == 3 and first[0] in {0x21, 0x41, 0x61} and (first[1] | first[2] << 8) in _VOLATILE
+    return alone or (first[:1] == b"\x19" and bool(first[1] & 1))
+
+
+def is_broken(tokens: bytes) -> bool:
+    """Whether a name's formula begins with a reference to cells that no longer exist."""
+    return bool(tokens) and tokens[0] in _BROKEN_REFERENCE
 
 
 class _Sheet:
@@ -279,6 +292,8 @@ class _Sheet:
                 scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
         elif code == 0x12 and data[at : at + 1] == b"\x01":
             self.parts.protected.append(self.name)
+        elif code == 0x1B1:
+            scan.rules += 1
         elif code in {0x1AD, 0x876}:
             self.parts.connections.append(f"a query table in {self.name}")
 
@@ -288,9 +303,7 @@ class _Sheet:
         result = data[at + 6 : at + 14]
         scan.formulas += 1
         first = data[at + 22 : at + 25]
-        # a volatile formula begins with the attribute that says so, or is one volatile function without arguments
-        alone = len(first) == 3 and first[0] in {0x21, 0x41, 0x61} and (first[1] | first[2] << 8) in _VOLATILE
-        if alone or (first[:1] == b"\x19" and first[1] & 1):
+        if is_volatile(first):
             self.volatile.append((row + 1) * COLUMNS + column)
         if result[6:8] != b"\xff\xff":
             self._number(row, column, style, struct.unpack("<d", result)[0])

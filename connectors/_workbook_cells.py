@@ -131,6 +131,8 @@ class SheetScan:
     merged: list[str] = field(default_factory=list)
     volatile: Marks = field(default_factory=lambda: Marks(keep=0))
     protected: bool = False
+    rules: int = 0
+    """Conditional formats, of binary formats only."""
     not_looked: list[str] = field(default_factory=list)
 
     def counts(self, column: int) -> dict[str, int]:

@@ -27,6 +27,7 @@ from weighbridge.connectors._workbook_package import Package, WorkbookProblem, l
 from weighbridge.connectors._workbook_parts import Sheet, chosen_texts, text_classes
 from weighbridge.connectors._workbook_table import find_header
 from weighbridge.connectors._workbook_text import DATE_TEXT, DECIMAL_COMMA, NUMBER_TEXT, SCIENTIFIC, classify
+from weighbridge.connectors._workbook_values import complete
 from weighbridge.connectors.workbook import WorkbookReport
 
 __all__ = ["find_hazards"]
@@ -36,6 +37,15 @@ RULES_WARN = 500
 PHANTOM = 100
 MIXED_SHARE = 0.4
 MIXED_CELLS = 10
+_ALWAYS = ("circular references", "the text and shape of formulas", "which formulas use links to other workbooks")
+BINARY_UNREAD = {
+    # what the records of these formats would tell and is not read
+    "xls": (*_ALWAYS, "formulas without a value on sheets where other formulas have one"),
+    "xlsb": (
+        *_ALWAYS, "formulas without a value, for which the format stores a number all the same", "tables",
+        "what data connections, pivot caches and links in binary parts point to",
+    ),
+}  # fmt: skip
 _COL = re.compile(rb'<col [^>]*?\bhidden="(?:1|true)"[^>]*>')
 _MERGE = re.compile(rb'<mergeCell [^>]*?\bref="([A-Z]+\d+:[A-Z]+\d+)"')
 _DIMENSION = re.compile(rb'<dimension [^>]*?\bref="([A-Z]+)(\d+)(?::([A-Z]+)(\d+))?"')
@@ -78,15 +88,15 @@ def find_hazards(book: Book, report: WorkbookReport) -> None:
     _columns(report, looked)
     report.not_looked_at.extend(dict.fromkeys(note for one in looked for note in one.scan.not_looked))
     if book.format in {"xls", "xlsb"}:
-        report.not_looked_at.append(
-            f"in .{book.format}: circular references, tables, conditional formats, numbers and dates kept as text"
-        )
+        report.not_looked_at.extend(f"in .{book.format}: {what}" for what in BINARY_UNREAD[book.format])
     report.fingerprint = _fingerprint(book, looked, formulas, macros)
 
 
 def _look(book: Book, sheet: Sheet, formulas: Formulas) -> _Looked:
     if book.format in {"xls", "xlsb"}:
-        return _Looked(sheet, book.scan(sheet))
+        scan = book.scan(sheet)
+        complete(book, sheet, scan, classify)
+        return _Looked(sheet, scan)
     package = book.package
     if not package.has(sheet.part):
         raise WorkbookProblem(
@@ -261,8 +271,12 @@ def _upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
 
 def _live_link(package: Package, part: str) -> str | None:
     """A link to a running program (DDE), as `program|topic`."""
-    if not package.has(part) or not part.endswith(".xml"):
+    if not package.has(part):
         return None
+    if part.endswith(".bin"):
+        from weighbridge.connectors._workbook_xlsb import live_link
+
+        return live_link(package, part)
     node = next((n for n in package.xml(part).iter() if local(n) == "ddeLink"), None)
     return None if node is None else f"DDE {node.get('ddeService') or '?'}|{node.get('ddeTopic') or ''}"
 
@@ -398,7 +412,7 @@ def _layout(book: Book, report: WorkbookReport, looked: list[_Looked]) -> None:
             (merged_data if inside else merged_top).append(f"{name}!{reference}")
         if _PROTECTED.search(scan.tail) or scan.protected:
             protected.append(name)
-        rules += scan.tail.count(b"<cfRule ")
+        rules += scan.tail.count(b"<cfRule ") + scan.rules
         extra = scan.styled_row - scan.last_row
         if extra > PHANTOM and scan.last_row:
             phantom_count += extra

@@ -1,7 +1,8 @@
 """Reads the binary parts of an .xlsb: sheets, formats, and what its cells hold that values would lose.
 
 Looked at: sheet states, macro sheets (by relationship), date system, protection, merges, hidden rows and columns,
-cell kinds, error cells. Not looked at: the text of formulas and of names, tables, conditional formats; callers say so.
+cell kinds, error cells, volatile formulas, names that point nowhere, conditional formats. Not looked at: the text of
+formulas, tables; callers say so.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk
+from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk, is_broken, is_volatile
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
@@ -25,9 +26,9 @@ from weighbridge.connectors._workbook_cells import (
     place,
 )
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, workbook_part
-from weighbridge.connectors._workbook_parts import Parts, Sheet, Styles, number_kind, read_properties
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, number_kind, read_properties
 
-__all__ = ["read_xlsb", "scan_xlsb", "xlsb_styles"]
+__all__ = ["live_link", "read_xlsb", "scan_xlsb", "xlsb_styles"]
 
 _CELL_KIND = {2: -1, 3: ERROR, 4: BOOL, 5: -1, 6: TEXT, 7: TEXT, 8: TEXT, 9: -1, 10: BOOL, 11: ERROR}
 """Record of a cell -> kind; -1 is a number whose format decides."""
@@ -107,12 +108,42 @@ def read_xlsb(package: Package) -> Parts:
                 parts.sheets.append(Sheet(name, word, kind, target, len(parts.sheets)))
             elif code == 153:
                 parts.date1904 = bool(body[0] & 1)
+            elif code == 39:
+                parts.names.append(_name(body, parts))
             elif code == 534:
                 parts.protected.append("workbook")
     except (struct.error, IndexError):
         raise _damaged(package, main) from None
     read_properties(package, parts)
     return parts
+
+
+def _name(body: bytes, parts: Parts) -> Name:
+    """Flags (4 bytes), shortcut key (1), sheet (4), name, size of the formula (4), its tokens."""
+    flags, index = struct.unpack_from("<IxI", body)
+    name, at = _wide(body, 9)
+    size = struct.unpack_from("<I", body, at)[0]
+    sheet = parts.sheets[index].name if index < len(parts.sheets) else None
+    broken = is_broken(body[at + 4 : at + 4 + size])
+    return Name(name, "#REF!" if broken else "(not decoded)", sheet, bool(flags & 1))
+
+
+def _tokens(code: int, body: bytes) -> bytes:
+    """The first tokens of the formula of a cell record: behind its value, two bytes of flags and the formula's size."""
+    at = _wide(body, 8)[1] if code == 8 else 16 if code == 9 else 9
+    return body[at + 6 : at + 9]
+
+
+def live_link(package: Package, part: str) -> str | None:
+    """A link to a running program (DDE), as `program|topic`; None where it leads to a workbook."""
+    try:
+        for code, body in _records(package, part):
+            if code == 360 and struct.unpack_from("<H", body)[0] == 1:
+                service, at = _wide(body, 2)
+                return f"DDE {service or '?'}|{_wide(body, at)[0]}"
+    except (struct.error, IndexError):
+        raise _damaged(package, part) from None
+    return None
 
 
 def xlsb_styles(package: Package) -> Styles:
@@ -157,6 +188,8 @@ def _layout(scan: SheetScan, code: int, body: bytes) -> None:
         scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
     elif code == 535 and struct.unpack_from("<I", body, 2)[0]:
         scan.protected = True
+    elif code == 463:
+        scan.rules += 1
 
 
 def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
@@ -166,6 +199,7 @@ def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
     errors: list[int] = []
     error_raw: list[str] = []
     negative: list[int] = []
+    volatile: list[int] = []
     row = 0
     try:
         for code, body in _records(package, part):
@@ -197,7 +231,10 @@ def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
                 if kind == ERROR:
                     errors.append(row * COLUMNS + column)
                     error_raw.append(ERROR_TEXT.get(body[8], "#ERROR"))
-                scan.formulas += code >= 8
+                if code >= 8:
+                    scan.formulas += 1
+                    if is_volatile(_tokens(code, body)):
+                        volatile.append(row * COLUMNS + column)
             else:
                 _layout(scan, code, body)
     except (struct.error, IndexError):
@@ -205,6 +242,6 @@ def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
     order = np.argsort(np.asarray(errors, np.int64), kind="stable")
     scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
     scan.negative_dates.add(np.asarray(sorted(negative), np.int64), lambda _i: "negative")
+    scan.volatile.add(np.asarray(sorted(volatile), np.int64), lambda _i: "")
     scan.kinds = scan.kinds[: scan.last_column].copy()
-    scan.not_looked.append("the text of formulas in .xlsb")
     return scan

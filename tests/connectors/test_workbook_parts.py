@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
+from xlsb_kit import binary_workbook, cell, record, row_head, wide
 
 from weighbridge.connectors._workbook_cells import (
     DATE,
@@ -258,64 +259,6 @@ def test_the_scan_agrees_with_what_was_written_and_with_calamine(
 # --- .xlsb -------------------------------------------------------------------------------------------------------
 
 
-def record(code: int, body: bytes = b"") -> bytes:
-    head = bytes([code]) if code < 128 else bytes([code & 0x7F | 0x80, code >> 7])
-    size, length = b"", len(body)
-    while True:
-        size += bytes([length & 0x7F | (0x80 if length > 127 else 0)])
-        length >>= 7
-        if not length:
-            return head + size + body
-
-
-def wide(text: str) -> bytes:
-    return struct.pack("<I", len(text)) + text.encode("utf-16-le")
-
-
-def binary_workbook(path: Path) -> Path:
-    def row(number: int, *, hidden: bool = False) -> bytes:
-        return record(0, struct.pack("<IIHBBB", number, 0, 300, 0, 0x10 if hidden else 0, 0) + struct.pack("<I", 0))
-
-    def cell(code: int, column: int, body: bytes, style: int = 0) -> bytes:
-        return record(code, struct.pack("<II", column, style) + body)
-
-    sheet = record(129) + record(148, struct.pack("<IIII", 0, 3, 0, 2))
-    sheet += record(60, struct.pack("<IIIIH", 1, 1, 2000, 0, 1)) + record(145)
-    sheet += row(0) + b"".join(cell(6, n, wide(text)) for n, text in enumerate(("id", "amount", "day")))
-    for n in range(1, 4):
-        sheet += row(n, hidden=n == 2) + cell(5, 0, struct.pack("<d", n))
-        sheet += cell(3, 1, b"\x2a") if n == 3 else cell(2, 1, struct.pack("<I", (n * 250 << 2) | 3))
-        sheet += cell(5, 2, struct.pack("<d", 45000 + n), style=1)
-    sheet += record(146) + record(176, struct.pack("<IIII", 1, 2, 0, 0)) + record(130)
-    book = record(131) + record(153, struct.pack("<II", 0, 0) + wide("")) + record(143)
-    book += record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("Data"))
-    book += record(156, struct.pack("<II", 2, 2) + wide("rId2") + wide("Deep")) + record(144) + record(132)
-    formats = record(615, struct.pack("<I", 1)) + record(44, struct.pack("<H", 164) + wide("yyyy-mm-dd")) + record(616)
-    styles = record(278) + formats + record(617, struct.pack("<I", 2))
-    styles += b"".join(record(47, struct.pack("<HHHHHHHH", 0, n, 0, 0, 0, 0, 0, 0)) for n in (0, 164))
-    styles += record(618) + record(279)
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    start = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-
-    def relation(key: str, kind: str, target: str) -> str:
-        return f'<Relationship Id="{key}" Type="{office}/{kind}" Target="{target}"/>'
-
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("_rels/.rels", f"{start}{relation('r', 'officeDocument', 'xl/workbook.bin')}</Relationships>")
-        sheets = relation("rId1", "worksheet", "worksheets/sheet1.bin") + relation(
-            "rId2", "worksheet", "worksheets/sheet2.bin"
-        )
-        archive.writestr(
-            "xl/_rels/workbook.bin.rels", f"{start}{sheets}{relation('rId3', 'styles', 'styles.bin')}</Relationships>"
-        )
-        archive.writestr("xl/workbook.bin", book)
-        archive.writestr("xl/styles.bin", styles)
-        archive.writestr("xl/worksheets/sheet1.bin", sheet)
-        archive.writestr("xl/worksheets/sheet2.bin", record(129) + record(145) + record(146) + record(130))
-    return path
-
-
 def test_a_binary_workbook_is_read_with_its_errors(tmp_path: Path) -> None:
     path = binary_workbook(tmp_path / "b.xlsb")
     with ExcelConnector({"path": path}) as connector:
@@ -336,7 +279,53 @@ def test_a_binary_workbook_is_read_with_its_errors(tmp_path: Path) -> None:
         "hidden_columns": ("Data!B:B",),
         "merged_cells": ("Data!A2:A3",),
     }
-    assert any("formulas in .xlsb" in note for note in report.not_looked_at)
+    assert any(note.startswith("in .xlsb: the text and shape of formulas") for note in report.not_looked_at)
+
+
+def test_formulas_names_headers_and_texts_of_a_binary_workbook(tmp_path: Path) -> None:
+    now = struct.pack("<d", 45000.5) + b"\0\0" + struct.pack("<I", 7) + b"\x19\x01\0\0\x21\x4a\0"
+    plain = struct.pack("<d", 2.0) + b"\0\0" + struct.pack("<I", 3) + b"\x1e\x02\0"
+    words = wide("x") + b"\0\0" + struct.pack("<I", 3) + b"\x21\xdd\0"  # TODAY, without the attribute before it
+    cells = b""
+    for n in range(4, 20):
+        cells += row_head(n) + cell(6, 0, wide(f"{n},5")) + cell(9, 1, plain) + cell(6, 2, wide("01.02.2024"))
+    cells += row_head(20) + cell(9, 0, now) + cell(8, 1, words) + cell(6, 3, wide("no header"))
+    cells += row_head(21) + cell(6, 3, wide("none"))
+    links = record(353) + record(357) + record(362, struct.pack("<IIII", 1, 0, 0, 0)) + record(354)
+    gone = struct.pack("<IBI", 0, 0, 0xFFFFFFFF) + wide("Lost") + struct.pack("<I", 9) + b"\x3c" + bytes(8)
+    kept = struct.pack("<IBI", 0, 0, 0) + wide("Kept") + struct.pack("<I", 9) + b"\x3a" + bytes(8)
+    path = binary_workbook(
+        tmp_path / "b.xlsb", cells=cells, after=record(463) * 600, names=links + record(39, gone) + record(39, kept)
+    )
+    report = inspect_workbook(path)
+    found = {h.code: h for h in report.hazards}
+    assert found["volatile_formulas"].places == ("Data!A21", "Data!B21")
+    assert found["broken_names"].places == ("Lost",)
+    assert found["numbers_as_text"].count == 16
+    assert found["numbers_as_text"].places[0] == "Data!A5"
+    assert found["dates_as_text"].count == 16
+    assert found["mixed_types"].count >= 3
+    assert found["blank_headers"].places == ("Data!D1",)
+    assert found["style_explosion"].count == 600
+    assert report.fingerprint["headers"] == {"Data": ["id", "amount", "day"]}
+    assert next(s for s in report.sheets if s["name"] == "Data")["formulas"] == 18
+
+
+def test_a_running_program_behind_a_binary_link(tmp_path: Path) -> None:
+    path = binary_workbook(tmp_path / "b.xlsb")
+    link = record(360, struct.pack("<H", 1) + wide("cmd") + wide("/c calc.exe"))
+    with zipfile.ZipFile(path) as old:
+        parts = {i.filename: old.read(i) for i in old.infolist()}
+    office = b"http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    more = b'<Relationship Id="rId9" Type="' + office + b'/externalLink" Target="externalLinks/externalLink1.bin"/>'
+    name = "xl/_rels/workbook.bin.rels"
+    parts[name] = parts[name].replace(b"</Relationships>", more + b"</Relationships>")
+    parts["xl/externalLinks/externalLink1.bin"] = link
+    with zipfile.ZipFile(path, "w") as new:
+        for part, body in parts.items():
+            new.writestr(part, body)
+    (found,) = [h for h in inspect_workbook(path).hazards if h.code == "external_links"]
+    assert found.places == ("DDE cmd|/c calc.exe",)
 
 
 def test_a_binary_workbook_cut_short_is_malformed(tmp_path: Path) -> None:
