@@ -244,7 +244,7 @@ class History:
             if self._url.startswith("sqlite") and _FULL.search(str(getattr(error, "orig", ""))):
                 raise DeliveryProblem(
                     f"The history at {_shown(self._url)} could not be written: the disk is full or a quota is reached. "
-                    "Free some space and run again; the report is written already."
+                    "Free some space and run again."
                 ) from None
             # The driver's own words may carry the address with its password: only the kind of error is told.
             cause = type(getattr(error, "orig", None) or error).__name__

@@ -29,7 +29,7 @@ from weighbridge.compose import compose
 from weighbridge.connectors.base import Connector, Limit
 from weighbridge.connectors.errors import BudgetExceeded, ConnectorError, SettingsError
 from weighbridge.contracts.models import IntegrationPoint
-from weighbridge.errors import UsageProblem
+from weighbridge.errors import DeliveryProblem, UsageProblem
 from weighbridge.evidence import FailedEvidence, PointEvidence, Store, Systems, delete_rows, folder_name
 from weighbridge.outcome import Outcome, make_outcome
 from weighbridge.project import Project, System, Waiver
@@ -329,6 +329,8 @@ class Run:
                 status, error, remedy = "unknown", _told(cause), cause.remedy
         except (ConnectorError, Inconclusive) as failed:
             status, error, remedy = "unknown", _told(failed), failed.remedy
+        except (UsageProblem, DeliveryProblem) as problem:  # the history, for instance, has no room
+            status, error = "unknown", str(problem)
         except Exception as bug:  # noqa: BLE001 - the one boundary: a broken check is unknown, never a pass
             status, error = "unknown", f"{type(bug).__name__}: {_safe_text(bug)}"
             remedy = f"The check {check.name} failed itself; run with --debug to see where, and report it."

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.errors import DeliveryProblem
 from weighbridge.report.escape import spreadsheet
 from weighbridge.report.model import Report
 from weighbridge.report.view import STATUS_WORDS, blockers, columns, first_breaks, moment, rung_words, worst_first
@@ -67,7 +68,16 @@ def render(report: Report) -> bytes:
         [[row.get(k) for k in ("point", "check", "code", "approver", "expires", "reason")] for row in report.waivers],
     )
     out = io.BytesIO()
-    book.save(out)
+    try:
+        book.save(out)
+    except Exception as error:
+        # Sheets are written aside first, and what writes them has an error of its own for a full disk.
+        if isinstance(error, OSError) or type(error).__name__ == "SerialisationError":
+            raise DeliveryProblem(
+                f"report.xlsx could not be made: no room in the folder for temporary files ({error}). The disk is "
+                "full or a quota is reached: free some space, then `weighbridge report RUN --format xlsx`."
+            ) from None
+        raise
     return out.getvalue()
 
 
