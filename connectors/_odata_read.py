@@ -17,7 +17,7 @@ from weighbridge.connectors._odata_client import Target
 from weighbridge.connectors._odata_types import array_of
 from weighbridge.connectors._rows import RowsToPage, fruitless
 from weighbridge.connectors.base import Column, Key, Misfit, Observation, OperationResult, Page
-from weighbridge.connectors.errors import MissingObjectError, ProtocolError, SettingsError
+from weighbridge.connectors.errors import MissingObjectError, ProtocolError, RejectedError, SettingsError
 
 if TYPE_CHECKING:
     from weighbridge.connectors.odata import ODataConnector
@@ -81,6 +81,8 @@ class ReadPlan:
         columns: Sequence[str] | None,
         where: str | None,
         page_rows: int | None,
+        *,
+        promised: Sequence[str] = (),
     ) -> None:
         self.connector = connector
         self.client = connector.client
@@ -99,6 +101,8 @@ class ReadPlan:
             wanted.append(column)
         self.columns = wanted
         self.keys = schema.keys
+        self.promised = tuple(promised) or schema.keys
+        """The columns that the keys of look-ups are values of: the contract's key, which need not be the service's."""
         asked = [c.name for c in wanted]
         self.select = ",".join(asked + [k for k in schema.keys if k not in asked]) if columns is not None else None
         self.maker = RowsToPage(target.name, wanted, schema.keys, arrays=self._arrays)
@@ -271,9 +275,26 @@ class ReadPlan:
         return self._counted(lambda: self._one(key))
 
     def _one(self, key: Key) -> int:
-        url = self.client.key_url(self.target, key)
+        if len(key) != len(self.promised) or not key:
+            raise RejectedError(
+                f"{self.target.name}: {len(key)} values were given for its key ({', '.join(self.promised) or 'none'}).",
+                remedy="Correct the primary key in the contract; its columns are those of the service.",
+            )
+        if set(self.promised) != set(self.keys):
+            return self._one_by_columns(key)
+        url = self.client.key_url(self.target, [key[self.promised.index(k)] for k in self.keys])
         answer = self.client.get(self.target, url, {"$select": self.select}, operation="lookup")
         self.target.protocol.entity(answer.json(), self.target.name)
+        return 1
+
+    def _one_by_columns(self, key: Key) -> int:
+        """A look-up by the contract's own key, which is no key of the service."""
+        kind = self.target.entity_set.type
+        where = " and ".join(f"{n} eq {self._word(n, v, kind)}" for n, v in zip(self.promised, key, strict=True))
+        query = {"$select": self.select, "$filter": where, "$top": "1"}
+        answer = self.client.get(self.target, self.target.url, query, operation="lookup")
+        if not self.target.protocol.rows(answer.json(), self.target.name)[0]:
+            raise MissingObjectError(f"{self.target.name}: there is no row with this key (any more).")
         return 1
 
     def one_page(self, key: Key) -> OperationResult:
@@ -281,7 +302,7 @@ class ReadPlan:
 
     def _some(self, key: Key) -> int:
         query = {"$select": self.select, "$filter": self.where, "$top": str(self.page_rows)}
-        if self.keyset_possible(forced=False) and len(key) == len(self.keys):
+        if self.keyset_possible(forced=False) and len(key) == len(self.keys) and self.promised == self.keys:
             query |= {"$orderby": ",".join(self.keys), "$filter": self._behind(tuple(key))}
         answer = self.client.get(self.target, self.target.url, query, operation="page")
         return len(self.target.protocol.rows(answer.json(), self.target.name)[0])

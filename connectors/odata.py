@@ -394,12 +394,19 @@ class ODataConnector(Connector):
 
     def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
         target = self.client.target(object)
-        plan = ReadPlan(self, target, None, filter_of(object), min(100, self._page_rows(None)))
+        promised = getattr(object, "key", ())
+        own = not promised or set(promised) == set(target.entity_set.type.keys)
+        rows = min(100, self._page_rows(None))
+        plan = ReadPlan(self, target, None, filter_of(object), rows, promised=promised)
         found = {
-            "lookup": Operation("lookup", plan.look_up, f"GET {target.entity_set.name} by its key"),
+            "lookup": Operation(
+                "lookup",
+                plan.look_up,
+                f"GET {target.entity_set.name} by " + ("its key" if own else ", ".join(promised)),
+            ),
             "page": Operation("page", plan.one_page, f"GET {plan.page_rows} rows of {target.entity_set.name}"),
         }
-        if self.session.writes_allowed and keys:
+        if self.session.writes_allowed and keys and own:
             text = _odata_write.rewritable(target)
             if text is not None:
                 found["write"] = Operation(

@@ -317,16 +317,23 @@ class OdooConnector(Connector):
 
     def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
         model = str(object)
+        promised = tuple(getattr(object, "key", ())) or ("id",)
         about = self._about(model)
         fields = [n for n, a in about.items() if a.get("type") != "binary" and a.get("store", True)]
         found = {
-            "lookup": Operation("lookup", lambda key: self._look_up(model, key, fields), f"read one {model} by id"),
+            "lookup": Operation(
+                "lookup",
+                lambda key: self._look_up(model, key, fields, promised),
+                f"read one {model} by {', '.join(promised)}",
+            ),
             "page": Operation(
-                "page", lambda key: self._one_page(object, key, fields), f"search_read {USER_PAGE} {model}"
+                "page",
+                lambda key: self._one_page(object, key if promised == ("id",) else (0,), fields),
+                f"search_read {USER_PAGE} {model}",
             ),
         }
         text = next((n for n, a in about.items() if a.get("type") == "char" and a.get("store") and n != "id"), None)
-        if self.session.writes_allowed and keys and text:
+        if self.session.writes_allowed and keys and text and promised == ("id",):
             found["write"] = Operation(
                 "write", lambda key: self._rewrite(model, key, text), f"read and write {model}.{text}, unchanged"
             )
@@ -339,9 +346,14 @@ class OdooConnector(Connector):
         meter.count(rows=rows)
         return OperationResult(max(1, meter.attempts - attempts), rows, meter.bytes_received - received)
 
-    def _look_up(self, model: str, key: Key, fields: list[str]) -> OperationResult:
+    def _look_up(self, model: str, key: Key, fields: list[str], columns: Sequence[str]) -> OperationResult:
         def run() -> int:
-            rows = self._call(model, "read", [[key[0]]], fields=fields, _operation="lookup")
+            if tuple(columns) == ("id",):
+                rows = self._call(model, "read", [[key[0]]], fields=fields, _operation="lookup")
+            else:  # a contract's key that is not the record's id
+                kinds = {name: str(self._about(model).get(name, {}).get("type")) for name in columns}
+                domain = [[n, "=", plain_value(v, kinds[n])] for n, v in zip(columns, key, strict=True)]
+                rows = self._call(model, "search_read", domain=domain, fields=fields, limit=1, _operation="lookup")
             if not rows:
                 raise MissingObjectError(f"{model}: there is no record {key[0]} (any more).")
             return 1

@@ -473,17 +473,23 @@ class SalesforceConnector(Connector):
         where = filter_of(object)
         columns = self._columns(name, None)
         by_id = all(len(k) == 1 and _ID.fullmatch(str(k[0])) for k in keys)
-        column = "Id" if by_id else self._external_id(name)
+        promised = tuple(getattr(object, "key", ()))
+        known = {c.name for c in columns}
+        if len(promised) == 1 and promised[0] in known and promised[0] != "Id":
+            by_id, column = False, promised[0]
+        else:
+            column = "Id" if by_id else self._external_id(name)
         listed = ", ".join(c.name for c in columns[:12])
+        write_key = _literal_of(next(c for c in columns if c.name == column))
 
         def lookup(key: Key) -> OperationResult:
             if by_id:
                 return self._measured(lambda: self._get(f"sobjects/{name}/{key[0]}", "lookup"))
-            soql = f"SELECT {listed} FROM {name} WHERE {column} = {quoted(key[0])}"
+            soql = f"SELECT {listed} FROM {name} WHERE {column} = {write_key(key[0])}"
             return self._measured(lambda: self._rows(soql, "lookup"))
 
         def page(key: Key) -> OperationResult:
-            test = f"{column} >= {quoted(key[0])}" + (f" AND ({where})" if where else "")
+            test = f"{column} >= {write_key(key[0])}" + (f" AND ({where})" if where else "")
             soql = f"SELECT {listed} FROM {name} WHERE {test} ORDER BY {column} LIMIT {LIST_ROWS}"
             return self._measured(lambda: self._rows(soql, "page"))
 
@@ -582,12 +588,10 @@ class SalesforceConnector(Connector):
         wanted = next((c for c in columns if c.name == column), None)
         if wanted is None:
             raise MissingObjectError(f"Salesforce: {name} has no field {column} that this user can see.")
-        bare = not wanted.native.startswith(("id", "reference")) and wanted.native.split("(")[0] in (
-            "int", "double", "currency", "percent", "date", "datetime", "boolean", "long",
-        )  # fmt: skip
+        write = _literal_of(wanted)
         found: list[Mapping[str, Any]] = []
         for start in range(0, len(values), MOST_COLLECTED):
-            part = [str(to_json(v)) if bare else quoted(to_json(v)) for v in values[start : start + MOST_COLLECTED]]
+            part = [write(v) for v in values[start : start + MOST_COLLECTED]]
             question = Question(name, columns, f"{column} IN ({', '.join(part)})")
             for page in self._found(question):
                 found += page
@@ -608,6 +612,14 @@ class SalesforceConnector(Connector):
             saved = self._rest("DELETE", "composite/sobjects", operation="delete", params=params)
             outcomes += self._outcomes(saved, len(ids), name, created=None)
         return outcomes
+
+
+def _literal_of(column: Column) -> Callable[[Any], str]:
+    """How a value of this column is written in SOQL: numbers, dates and booleans stand without quotes."""
+    bare = column.native.split("(")[0] in (
+        "int", "double", "currency", "percent", "date", "datetime", "boolean", "long",
+    )  # fmt: skip
+    return (lambda v: str(to_json(v))) if bare else (lambda v: quoted(to_json(v)))
 
 
 def _strange(what: str) -> ProtocolError:

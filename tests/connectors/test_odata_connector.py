@@ -253,6 +253,26 @@ def test_operations(standin: Server) -> None:
         twin.close()
 
 
+def test_look_ups_by_the_contracts_own_key(standin: Server) -> None:
+    """A contract may promise a key that is not the service's, or name its columns in another order."""
+    with opened(standin, session=Session(retry=QUICK, writes_allowed=True)) as c:
+        for service in ("V2", "V4"):
+            order = next(iter(c.read(f"{service}/A_SalesOrder", page_rows=1))).batch.to_pylist()[0]
+            name = "PurchaseOrderByCustomer"
+            found = c.operations(ObjectRef(f"{service}/A_SalesOrder", key=(name,)), [(order[name],)])
+            assert "write" not in found
+            assert found["lookup"].call((order[name],)).rows == 1
+            assert found["page"].call((order[name],)).rows == 100
+            with pytest.raises(MissingObjectError):
+                found["lookup"].call(("nobody's",))
+            item = next(iter(c.read(f"{service}/A_SalesOrderItem", page_rows=1))).batch.to_pylist()[0]
+            turned = ("SalesOrderItem", "SalesOrder")
+            found = c.operations(ObjectRef(f"{service}/A_SalesOrderItem", key=turned), [])
+            assert found["lookup"].call(tuple(item[n] for n in turned)).rows == 1
+            with pytest.raises(RejectedError, match="1 values"):
+                found["lookup"].call((1,))
+
+
 def test_what_changed(standin: Server) -> None:
     with opened(standin, session=Session(retry=QUICK, writes_allowed=True)) as c:
         assert c.facet(Incremental) is c

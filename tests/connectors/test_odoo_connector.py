@@ -287,3 +287,14 @@ def test_throttled(standin: Server) -> None:
         finally:
             standin.control("limits", {})
         assert caught.value.retry_after is not None
+
+
+def test_look_ups_by_the_contracts_own_key(standin: Server) -> None:
+    with opened(standin, session=Session(retry=NO_RETRY, writes_allowed=True)) as c:
+        one = next(iter(c.read("sale.order", page_rows=1))).batch.to_pylist()[0]
+        found = c.operations(ObjectRef("sale.order", key=("name",)), [(one["name"],)])
+        assert "write" not in found
+        assert found["lookup"].call((one["name"],)).rows == 1
+        assert found["page"].call((one["name"],)).rows == 80
+        with pytest.raises(MissingObjectError):
+            found["lookup"].call(("nobody's",))

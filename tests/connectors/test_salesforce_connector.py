@@ -577,6 +577,12 @@ def test_operations_count_their_calls(org: Server) -> None:
                 assert result.calls == session.meter.attempts - before == expected
                 assert result.rows >= 1
                 assert result.bytes > 100
+        one = next(connector.read("Account")).batch.to_pylist()[0]
+        for column in ("Name", "NumberOfEmployees", "CreatedDate"):
+            own = connector.operations(ObjectRef("Account", key=(column,)), [(one[column],)])
+            assert own["lookup"].call((one[column],)).rows >= 1, "by the contract's own key"
+            assert own["page"].call((one[column],)).rows >= 1
+            assert "write" not in own
         before = next(connector.read(ObjectRef("Account", f"Id = '{keys[0][0]}'"))).batch.to_pylist()[0]
         assert connector.operations("Account", keys)["write"].call(keys[0]).calls == 2
         after = next(connector.read(ObjectRef("Account", f"Id = '{keys[0][0]}'"))).batch.to_pylist()[0]
