@@ -354,6 +354,9 @@ class Trials:
             time.sleep(0.01)
 
 
+_LEVELS: dict[str, tuple[int, int]] = {}
+"""Listeners of each logger, and its level before the first."""
+_LEVELS_LOCK = threading.Lock()
 _NOT_ITS_OWN = {"builtins", "abc", "typing", "weighbridge.connectors.base"}
 
 
@@ -378,16 +381,23 @@ def _listening(module: str) -> Iterator[list[str]]:
                 heard.append(record.getMessage())
 
     ear, own = Ear(), logging.getLogger(module.partition(".")[0])
-    level = own.level
-    own.setLevel(logging.DEBUG)
+    with _LEVELS_LOCK:  # other systems listen at the same time: the last one puts the level back
+        listeners, level = _LEVELS.get(own.name, (0, own.level))
+        _LEVELS[own.name] = listeners + 1, level
+        own.setLevel(logging.DEBUG)
     for logger in (own, logging.getLogger()):
         logger.addHandler(ear)
     try:
         yield heard
     finally:
-        own.setLevel(level)
         for logger in (own, logging.getLogger()):
             logger.removeHandler(ear)
+        with _LEVELS_LOCK:
+            listeners, level = _LEVELS.pop(own.name)
+            if listeners > 1:
+                _LEVELS[own.name] = listeners - 1, level
+            else:
+                own.setLevel(level)
 
 
 def _light(error: BaseException) -> BaseException:
