@@ -32,7 +32,13 @@ from weighbridge.connectors.base import (
     TableSchema,
     filter_of,
 )
-from weighbridge.connectors.errors import ConnectorError, MissingObjectError, ProtocolError, SettingsError
+from weighbridge.connectors.errors import (
+    ConnectorError,
+    MissingObjectError,
+    ProtocolError,
+    RejectedError,
+    SettingsError,
+)
 from weighbridge.connectors.http import Answer, HttpClient, kept
 from weighbridge.connectors.session import Session
 
@@ -325,8 +331,12 @@ class RestConnector(Connector):
     def operations(self, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:  # noqa: ARG002
         about = self._object(object)
         found = {"page": Operation("page", lambda _key: self._one_page(object, about), f"GET a page of {object}")}
-        if about.lookup:
-            found["lookup"] = Operation("lookup", lambda key: self._look_up(about, key), f"GET one of {object}")
+        promised = tuple(getattr(object, "key", ())) or about.keys
+        # the description knows a path by its own key alone
+        if about.lookup and set(promised) == set(about.keys):
+            found["lookup"] = Operation(
+                "lookup", lambda key: self._look_up(about, key, promised), f"GET one of {object}"
+            )
         return found
 
     def _one_page(self, name: str, about: RestObject) -> OperationResult:
@@ -337,11 +347,13 @@ class RestConnector(Connector):
         meter.count(rows=rows)
         return OperationResult(max(1, meter.attempts - attempts), rows, meter.bytes_received - received)
 
-    def _look_up(self, about: RestObject, key: Key) -> OperationResult:
+    def _look_up(self, about: RestObject, key: Key, names: Sequence[str]) -> OperationResult:
+        if len(key) != len(names):
+            raise RejectedError(f"{len(key)} values were given for the key {', '.join(names)}.")
         meter = self.session.meter
         attempts, received = meter.attempts, meter.bytes_received
         path = str(about.lookup)
-        for name, value in zip(about.keys, key, strict=True):
+        for name, value in zip(names, key, strict=True):
             path = path.replace("{" + name + "}", quote(str(value), safe=""))
         self._get(path, about.parameters, operation="lookup")
         meter.count(rows=1)

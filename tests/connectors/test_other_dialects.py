@@ -14,7 +14,8 @@ import pytest
 from json_kit import Answer, Asked, as_json, serving
 from odata_kit import JSON, METADATA, QUICK, page, rows
 
-from weighbridge.connectors.errors import ConnectorError, ProtocolError
+from weighbridge.connectors.base import ObjectRef
+from weighbridge.connectors.errors import ConnectorError, ProtocolError, RejectedError
 from weighbridge.connectors.http import HttpClient, HttpOptions
 from weighbridge.connectors.odata import ODataConnector
 from weighbridge.connectors.odoo import OdooConnector
@@ -316,6 +317,17 @@ def test_cursors_that_never_end_and_bring_nothing() -> None:
             pytest.raises(ProtocolError, match="without a row"),
         ):
             connector.count("things")
+
+
+def test_look_ups_by_the_contracts_own_key() -> None:
+    with serving(lambda _a: as_json({"a": 1})) as served:
+        things = {"path": "things", "key": ["a", "b"], "lookup": "things/{a}/{b}"}
+        with RestConnector({"url": served.url, "objects": {"things": things}}, Session(retry=QUICK)) as connector:
+            connector.operations(ObjectRef("things", key=("b", "a")), [])["lookup"].call((2, 1))
+            assert served.asked[-1].path == "/things/1/2"
+            assert "lookup" not in connector.operations(ObjectRef("things", key=("c",)), [])
+            with pytest.raises(RejectedError):
+                connector.operations("things", [])["lookup"].call((1,))
 
 
 # --- Odoo ----------------------------------------------------------------------------------------------------------
