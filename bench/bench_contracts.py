@@ -4,7 +4,7 @@
     python bench/bench_contracts.py [CONTRACTS]
 
 Neither Great Expectations nor DuckDB nor pandas may have been imported at the end. datacontract-cli's lint of the same
-files is timed beside it, where that tool is installed.
+files, of 20 of them, is timed beside it, where that tool is installed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ PEER = """\
 import glob, json, sys, time
 started = time.perf_counter()
 from datacontract.data_contract import DataContract
-files = sorted(glob.glob(sys.argv[1] + "/*.odcs.yaml"))
+files = sorted(glob.glob(sys.argv[1] + "/*.odcs.yaml"))[:20]
 assert all(DataContract(data_contract_file=f).lint().result.value == "passed" for f in files)
 print(json.dumps({"seconds": time.perf_counter() - started}))
 """
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] = ()) -> None:
             print("                          datacontract-cli  skipped: not installed")
             return
         peer = _run([python, "-c", PEER, name])
-        print(f"{given.contracts} contracts             datacontract-cli  {peer['seconds']:6.2f} s  linted only")
+        print(f" 20 contracts             datacontract-cli  {peer['seconds']:6.2f} s  linted only")
 
 
 def _run(command: list[str]) -> dict[str, float]:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "land", "recall"]
 
 TABLE = "rows"
-BATCH_ROWS = 2_000
-"""Smaller pages are put together to so many rows."""
-WAITING_BATCHES = 4
+BATCH_ROWS = 20_000
+"""Pages are put together to so many rows: every batch that changes threads costs up to a switch interval (5 ms)."""
+WAITING_BATCHES = 2
 SAID_EVERY = 50_000
 MEMORY = "512MB"
 _KEPT_OBSERVATIONS = 200
