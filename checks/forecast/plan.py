@@ -79,6 +79,11 @@ class Crew:
         if member is not None:
             member.close()
 
+    def keep(self, first: int) -> None:
+        """Let go of the connections of all users but the first ones: no system is to hold two for one user."""
+        for number in range(first, len(self._members)):
+            self.drop(number)
+
     def abandon(self, number: int) -> None:
         """Leave a connector to the call that is still using it: nobody else may; it is closed with the crew."""
         if number < len(self._members):

@@ -119,6 +119,30 @@ def test_processes_are_used_only_where_one_is_too_busy(crew_of, monkeypatch):
         assert said == ["20 users are driven from several processes"]
 
 
+@pytest.mark.slow
+def test_one_user_never_has_two_connections(crew_of, monkeypatch):
+    with QueueServer(latency_ms=5) as server:
+        crew, _ = crew_of(server)
+        engine = LocalEngine()
+
+        def open_now():
+            processes = [psutil.Process(), *members()]
+            return sum(c.raddr.port == server.port for p in processes for c in p.net_connections() if c.raddr)
+
+        before = open_now()
+        engine.run(plan(crew, users=20, burst=True, guards=Guards(seconds=10)))
+        assert open_now() - before == 20
+        monkeypatch.setattr(local, "BUSY", 0.0)
+        engine.run(plan(crew, users=20, seconds=0.3))
+        engine.run(plan(crew, users=20, seconds=0.3))
+        assert members()
+        assert open_now() - before <= 21, "one stays with the first process, which knows the way"
+        monkeypatch.setattr(local, "BUSY", 10.0)
+        engine.run(plan(crew, users=20, seconds=0.3))
+        assert members() == []
+        assert open_now() - before == 20
+
+
 def test_what_only_this_process_can_reach_stays_here(crew_of):
     with QueueServer(latency_ms=5) as server:
         crew, session = crew_of(server)

@@ -35,6 +35,9 @@ class LocalEngine:
         many = self._crowds(plan) and self._many.fits(plan)
         if many:
             self._note(f"{plan.users} users are driven from several processes")
+            plan.crew.keep(1)  # the processes open their own, and the system must not hold twice as many
+        elif plan.users > 1:
+            self._many.leave(plan.crew)
         run = (self._many if many else self._one).run(plan)
         if name not in self._known:
             self._known.add(name)

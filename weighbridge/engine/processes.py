@@ -136,6 +136,10 @@ class ProcessEngine:
             crew.when_closed(lambda: self._let_go(name))
         return team
 
+    def leave(self, crew: Crew) -> None:
+        """End the processes that drove this crew, and with them their connections."""
+        self._let_go(id(crew))
+
     def _let_go(self, name: int) -> None:
         for process in self._teams.pop(name, ()):
             process.end()
