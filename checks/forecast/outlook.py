@@ -85,7 +85,9 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
             continue
         # a compressed ramp: the same calls a second come from more users who pause longer, but those come in crowds,
         # and never more than the level's users were in progress at once, for as long as its calls took
-        rate = min(level.throughput, level.users / (level.think_s + level.mean_s))
+        if level.calls < 3 * level.users:
+            continue  # hardly a call a user: the crowd had not yet gathered
+        rate = min(level.throughput, level.users / (level.think_s + max(level.mean_s, seen.alone_s)))
         sent = rate / setting.per_user_s if setting.per_user_s > 0 else 0.0
         best = max(best, min(sent, _crowd(level, seen.policy)))
     return best

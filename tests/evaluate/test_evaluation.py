@@ -33,10 +33,10 @@ def test_a_few_of_every_kind():
 
 @pytest.mark.slow
 def test_systems_at_the_edge_of_breaking_are_never_ready():
-    asked = [ask(RANGES["seeds"]["test"], number) for number in range(90)]
+    asked = [ask(RANGES["seeds"]["test"], number) for number in range(30)]
     assert [o for o in asked if o.false_ready] == []
-    assert sum(o.verdict == "READY" for o in asked) > 2, "who never says READY is never wrong"
-    assert sum(o.false_breaks for o in asked) <= 2
+    assert any(o.verdict == "READY" for o in asked), "who never says READY is never wrong"
+    assert sum(o.false_breaks for o in asked) <= 1
 
 
 @pytest.mark.slow
