@@ -9,11 +9,14 @@ import pytest
 from load_kit import KEYS, open_tiny
 
 from weighbridge.checks.forecast.plan import Crew, Guards, LoadPlan
-from weighbridge.connectors.session import NO_RETRY, Endpoint
+from weighbridge.connectors.base import ObjectRef
+from weighbridge.connectors.session import NO_RETRY, Endpoint, Session
+from weighbridge.connectors.sql import SqlConnector
 from weighbridge.engine import local
 from weighbridge.engine.local import LocalEngine
 from weighbridge.engine.member import COMMAND, Seat
 from weighbridge.engine.processes import ProcessEngine, _split
+from weighbridge.sandbox import postgres
 from weighbridge.sandbox.queue_server import QueueServer
 
 
@@ -141,6 +144,29 @@ def test_one_user_never_has_two_connections(crew_of, monkeypatch):
         engine.run(plan(crew, users=20, seconds=0.3))
         assert members() == []
         assert open_now() - before == 20
+
+
+@pytest.mark.slow
+def test_a_database_sees_one_connection_a_user(tmp_path):
+    """A connection a process asks the catalog with would halve the ceiling that a burst of connections finds."""
+    if missing := postgres.available():
+        pytest.skip(f"needs system package: {missing}")
+    with postgres.PostgresSandbox(tmp_path) as server, server.connect() as admin:
+        admin.execute("CREATE TABLE things (id integer PRIMARY KEY, name text)")
+        admin.execute("INSERT INTO things SELECT i, 'n' || i FROM generate_series(1, 100) i")
+        connector = SqlConnector({"url": server.url()}, Session("shop"))
+        connector.open()
+        crew = Crew(lambda: connector.fork(connector.session))
+        # a plan names the object as the point does: with its key
+        things = ObjectRef("things", key=("id",))
+        keys = [(i,) for i in range(1, 50)]
+        ProcessEngine(2).run(plan(crew, object=things, keys=keys, users=12, burst=True, guards=Guards(seconds=10)))
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        held = admin.execute(asked).fetchone()[0]
+        crew.close()
+        connector.close()
+    # the users', two by which each process knows the way, and this process's own four
+    assert held <= 12 + 2 * 2 + 4
 
 
 def test_what_only_this_process_can_reach_stays_here(crew_of):

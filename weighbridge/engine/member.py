@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from weighbridge.checks.forecast.plan import Crew, Guards, LoadPlan
-from weighbridge.connectors.base import Connector, ConnectorOptions, Key
+from weighbridge.connectors.base import Connector, ConnectorOptions, Key, Loadable
 from weighbridge.connectors.session import NO_RETRY, Budget, Session
 
 __all__ = ["COMMAND", "Answer", "Go", "Prepare", "Seat", "Stop", "main", "receive", "send"]
@@ -147,6 +147,10 @@ class _Member:
         budget = self.session.budget
         budget.cap = None if order.budget is None else budget.used + order.budget
         self.plan = order.plan(self.crew)
+        # what the first connector learns of the object, its forks need not ask again over connections of their own
+        facet = self.first.facet(Loadable)
+        if facet is not None:
+            facet.operations(order.object, order.keys)
         self.crew.grow(order.users)
         self.warmed = sum(1 for i in range(order.users) if i not in self.crew.warm)
         self.opened = self.engine.open(self.plan) if self.warmed else [None] * order.users
