@@ -50,6 +50,10 @@ class Pace:
             self._sent.popleft()
         return self.cap - sum(n for _, n in self._sent)
 
+    def room_for(self, seconds: float) -> float:
+        """Calls that may leave over a level of so many seconds: more than now only where it outlasts the window."""
+        return self.room() + (self.rate * (seconds - self.window_s) if seconds > self.window_s else 0.0)
+
     def take(self, calls: int) -> None:
         """Wait until `calls` may leave; raises `Exhausted` when that needs more patience than there is."""
         if self.cap is not None and calls > self.cap:
@@ -96,10 +100,8 @@ class EngineDrive:
 
     def _held(self, users: int, think_s: float, seconds: float, calls: int) -> Level:
         self._progress(f"{users} users")
-        room = self._pace.room()
-        if room < calls:
-            # a level is spread over its time, so what the window frees meanwhile counts
-            calls = max(1, int(min(calls, room + self._pace.rate * seconds * 0.9)))
+        cold = sum(1 for i in range(users) if i not in self._crew.warm)
+        calls = max(1, int(min(calls, self._pace.room_for(seconds) - cold)))
         run = self._engine.run(self._plan(users, think_s, seconds, calls, self._keys, burst=False))
         self._pace.sent(run.level.sent)
         return run.level
@@ -127,6 +129,7 @@ class EngineDrive:
 
     def same_key(self, calls: int) -> Level:
         """One user asking for one key over and over."""
+        calls = max(1, int(min(calls, self._pace.room())))
         run = self._engine.run(self._plan(1, 0.0, 2.0, calls, self._keys[:1], burst=False))
         self._pace.sent(run.level.sent)
         return run.level

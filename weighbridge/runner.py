@@ -300,10 +300,13 @@ class Run:
         evidence = self.store.of(point, lambda text: self.on_event(Event("note", point.id, check.name, text)))
         if check.cost != "load":
             return self._answer(point, check, system, evidence)
+        # What the questions before spent of a short rate window must not be held against the load, nor what the load
+        # spent against the question that comes next.
+        window = _settling(evidence.made("limits") or ())
+        self.stop.wait(window)
         with self._load_lock:
             outcome = self._answer(point, check, system, evidence)
-        # What the load has spent of a short rate window must not be held against the question that comes next.
-        self.stop.wait(_settling(evidence.made("limits") or ()))
+        self.stop.wait(window)
         return outcome
 
     def _answer(self, point: IntegrationPoint, check: Check, system: System, evidence: PointEvidence) -> Outcome:

@@ -94,3 +94,13 @@ def test_patience_ends():
     assert level.failed == 30
     with pytest.raises(Exhausted):
         pace(clock, patience=1.0, spent=[clock.now] * 70).take(50)
+
+
+def test_a_short_level_gets_only_what_the_window_has_left():
+    """A window that was filled a moment ago frees nothing within the next second, however the rate reads."""
+    clock = Clock()
+    filled = pace(clock, cap=250)
+    filled.sent(170)
+    clock.sleep(1.0)
+    assert filled.room_for(0.8) == pytest.approx(250 * POLITE - 170)
+    assert filled.room_for(15.0) == pytest.approx(250 * POLITE - 170 + 10.0 * 250 * POLITE / 5.0)
