@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,8 +10,16 @@ from typing import Any, Literal
 from weighbridge.checks.base import Forecast
 from weighbridge.checks.forecast.burst import Capacity
 from weighbridge.checks.forecast.plan import Level
-from weighbridge.checks.forecast.queueing import Station, bucket_load, crossing, machine_repair, users_at_blocking
+from weighbridge.checks.forecast.queueing import (
+    Station,
+    bucket_load,
+    crossing,
+    machine_repair,
+    open_rate,
+    users_at_blocking,
+)
 from weighbridge.checks.forecast.ranges import Range
+from weighbridge.checks.forecast.stats import percentile_ends
 from weighbridge.checks.forecast.transfer import Transfer
 from weighbridge.checks.forecast.weigh import Policy, Weighed, level_broke, level_held
 
@@ -88,9 +97,21 @@ def proven_users(seen: Weighed, setting: Setting) -> float:
         if level.calls < 3 * level.users:
             continue  # hardly a call a user: the crowd had not yet gathered
         rate = min(level.throughput, level.users / (level.think_s + max(level.mean_s, seen.alone_s)))
+        rate = _unasked(rate, seen)
         sent = rate / setting.per_user_s if setting.per_user_s > 0 else 0.0
         best = max(best, min(sent, _crowd(level, seen.policy)))
     return best
+
+
+def _unasked(rate: float, seen: Weighed) -> float:
+    """What of a rate that a few users sustained holds when the calls of many come at random."""
+    alone = sorted(seen.quiet)
+    if not alone:
+        return 0.0
+    mean = statistics.fmean(alone)
+    variation = statistics.pstdev(alone) / mean if mean > 0 else 0.0
+    _, tail = percentile_ends(alone, 0.95)
+    return open_rate(rate, seen.alone_s, variation, tail, seen.policy.objective_s)
 
 
 def _crowd(level: Level, policy: Policy) -> float:

@@ -11,6 +11,7 @@ from weighbridge.checks.forecast.queueing import (
     engset_blocking,
     erlang_load,
     machine_repair,
+    open_rate,
     p95,
     simulate,
     users_at_blocking,
@@ -75,3 +76,13 @@ def test_erlang_and_engset():
     users = users_at_blocking(25, 0.2, 1.0, 0.01)
     assert engset_blocking(int(users), 25, 0.2) <= 0.01 < engset_blocking(int(users) + 1, 25, 0.2)
     assert users_at_blocking(0, 0.2, 1.0, 0.01) == 0
+
+
+def test_what_a_few_sustained_a_crowd_may_not():
+    """Ten users kept a lock of 54 ms busy all the time and still waited in turn; 340 who come at random pile up."""
+    assert open_rate(18.7, 0.055, 0.3, 0.09, 0.394) < 0.8 / 0.054
+    # a tail that fills the objective leaves no room for a wait
+    assert open_rate(11.3, 0.042, 1.2, 0.16, 0.2) < 3.0
+    assert open_rate(11.3, 0.042, 1.2, 0.25, 0.2) == 0.0
+    # far from full, nothing is taken away
+    assert open_rate(30.0, 0.01, 0.3, 0.015, 0.2) == 30.0

@@ -32,6 +32,15 @@ def test_a_few_of_every_kind():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [6, 452])
+def test_few_hurried_users_prove_no_crowd(number):
+    """Locks that ten users without much of a pause kept busy, in time: READY was said of both."""
+    found = ask(20261124, number)
+    assert found.truth < found.target
+    assert found.verdict != "READY"
+
+
+@pytest.mark.slow
 def test_systems_at_the_edge_of_breaking_are_never_ready():
     asked = [ask(RANGES["seeds"]["test"], number) for number in range(30)]
     assert [o for o in asked if o.false_ready] == []
