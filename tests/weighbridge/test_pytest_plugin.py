@@ -52,6 +52,7 @@ def test_one_check_alone_passes(project) -> None:
     project("-m", "completeness").assert_outcomes(passed=1, deselected=None)
 
 
+@pytest.mark.slow
 def test_keyword_and_marks_compose(project) -> None:
     project("-m", "integration and schema").assert_outcomes(passed=1)
     project("-m", "integration", "-k", "completeness").assert_outcomes(passed=1)
@@ -222,6 +223,7 @@ def test_untouched(faults):
 """
 
 
+@pytest.mark.slow
 def test_fixtures(project, shop: Path) -> None:
     (shop / "test_own.py").write_text(FIXTURES)
     project().assert_outcomes(passed=1)
