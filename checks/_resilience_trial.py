@@ -32,6 +32,10 @@ SHORTEST_S, LONGEST_S = 0.5, 3.0
 """Bounds of the timeout of one attempt under faults: several undisturbed attempts long, yet a hang costs little."""
 SLEPT_S = 0.01
 """Longest pause really slept; what was asked for is noted in full."""
+COLLECTED_S = 3.0
+"""What is still held after so many seconds of asking is no matter of the collector's timing."""
+HABIT = 2
+"""Sessions that Python may keep without anybody leaking."""
 SETTLE_S = 1.0
 REST_S = 6.0
 SHORTEST_SECRET = 6
@@ -163,8 +167,13 @@ class Trials:
 
     def forks_held(self) -> tuple[int, int]:
         """Of the forks that were closed, how many something still holds; and how many there were."""
-        gc.collect()
-        return sum(fork() is not None for fork in self._forks), len(self._forks)
+        deadline = time.monotonic() + COLLECTED_S
+        while True:
+            gc.collect()  # does nothing where a collection begun by another thread is still under way
+            held = sum(fork() is not None for fork in self._forks)
+            if held <= HABIT or time.monotonic() > deadline:
+                return held, len(self._forks)
+            time.sleep(0.05)
 
     def threads_left(self) -> int:
         """Threads that the connector's code has started since and that still run."""
