@@ -8,7 +8,6 @@ contract wrote in DuckDB's dialect) stays with DuckDB; nothing is left out, and 
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from weighbridge.checks.base import Inconclusive
 from weighbridge.checks.conditions import Source
 from weighbridge.checks.dialects import DUCKDB, SPARK
 from weighbridge.checks.suite import Planned, compile_suite
+from weighbridge.checks.time_limit import interrupted_after
 from weighbridge.checks.workspace import DATA, Workspace
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def judge_on_spark(
                 path = folder / f"keys{number}.parquet"
                 _to_parquet(workspace, DUCKDB.quoted(view), [c for c in views[view] if not c.startswith("_wb_")], path)
                 spark.read.parquet(path.resolve().as_uri()).createOrReplaceTempView(SPARK.quoted(view))
-            with _limited(spark, seconds):
+            with interrupted_after(seconds, spark.interruptAll, every=0.5):
                 found = gx.validate_frame(frame, list(planned.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -141,22 +141,3 @@ def _session() -> Iterator[Any]:
         spark.conf.set("spark.sql.session.timeZone", zone)
         if before is None:
             spark.stop()
-
-
-@contextmanager
-def _limited(spark: Any, seconds: float) -> Iterator[None]:
-    """End this session's work after `seconds`, again and again: what is asked anew then must end too."""
-    done = threading.Event()
-
-    def watch() -> None:
-        if not done.wait(seconds):
-            while not done.wait(0.5):
-                spark.interruptAll()
-
-    watcher = threading.Thread(target=watch, name="Spark's time limit", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()

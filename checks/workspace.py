@@ -5,7 +5,6 @@ Nothing but the landed files can be read from it: no other file, no network, no 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.checks.base import Inconclusive, Landing
 from weighbridge.checks.conditions import ROW, Source, Type, misfit_flag
 from weighbridge.checks.dialects import DUCKDB
+from weighbridge.checks.time_limit import interrupted_after
 from weighbridge.contracts.models import SchemaObject
 
 if TYPE_CHECKING:
@@ -172,21 +172,8 @@ class Workspace:
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
         """Interrupt what runs inside after `seconds`; it then raises DuckDB's InterruptException."""
-        done = threading.Event()
-
-        def watch() -> None:
-            # Again and again: what is interrupted between two statements would run the next one without an end.
-            if not done.wait(seconds):
-                while not done.wait(0.1):
-                    self._interrupt()
-
-        watcher = threading.Thread(target=watch, name="rule time limit", daemon=True)
-        watcher.start()
-        try:
+        with interrupted_after(seconds, self._interrupt):
             yield
-        finally:
-            done.set()
-            watcher.join()
 
     def _interrupt(self) -> None:
         for connection in (self.raw, *self._cursors):
