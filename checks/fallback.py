@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from weighbridge.checks._fallback_ask import Answer, Unanswered, ask_file, ask_system, ask_url, place_of
 from weighbridge.checks._resilience_trial import Trials
 from weighbridge.checks.base import Code, Context, Evidence, Finding, Inconclusive, Measurement, Result, Severity
+from weighbridge.checks.program import end_program
 from weighbridge.connectors.base import ObjectRef
 from weighbridge.connectors.errors import BudgetExceeded, ConnectorError
 from weighbridge.connectors.session import Endpoint
@@ -334,9 +335,4 @@ def _started(command: str, at: Any, context: Context) -> Iterator[subprocess.Pop
     try:
         yield program
     finally:
-        program.terminate()
-        try:
-            program.wait(5)
-        except subprocess.TimeoutExpired:
-            program.kill()
-            program.wait()
+        end_program(program)

@@ -174,6 +174,7 @@ def _running(pilot: str | None, project: Project, endpoint: Any) -> Iterator[sub
     if not pilot:
         yield None
         return
+    from weighbridge.checks.program import end_program
     from weighbridge.errors import UsageProblem
 
     environ = {**os.environ, "WEIGHBRIDGE_HOST": endpoint.host, "WEIGHBRIDGE_PORT": str(endpoint.port)}
@@ -184,12 +185,7 @@ def _running(pilot: str | None, project: Project, endpoint: Any) -> Iterator[sub
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_program(process)
 
 
 def _wait_for_traffic(line: Any, seconds: float, *, started: subprocess.Popen[bytes] | None) -> None:

@@ -209,7 +209,9 @@ def _with_program(program: Sequence[str], place: _Place, asking: _Asking) -> int
             return 1
         return _ask(asking)
     finally:
-        _end(child)
+        from weighbridge.checks.program import end_program
+
+        end_program(child, patience_s=STOP_S)
 
 
 def _ready(asking: _Asking, child: subprocess.Popen[bytes]) -> bool:
@@ -246,17 +248,6 @@ def _ask(asking: _Asking) -> int:
     verdict = "bore the faults" if not failed else f"did not: {failed} of {asking.calls} calls failed"
     click.echo(f"The program {verdict}.")
     return 1 if failed else 0
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is not None:
-        return
-    child.terminate()
-    try:
-        child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def _until_told(check_url: str | None, seconds: float | None, asking: _Asking) -> int:
