@@ -6,8 +6,8 @@ Calls go through `requests`, one session a user: that of the web connectors (a `
 requests more cheaply) and, for comparison, a plain one. The same crowd of bare sockets in one event loop, timed from
 its sends, shows what server and machine take; what is beyond that is what the client adds. Crowds are driven from one
 process and from as many as `run` would use; the limits hold for the connectors' session and the latter: under 3 ms at
-p95, 1,500 calls/s. The flat-out server answers at once and does as little as a server can, for it shares the machine's
-cores with the client.
+p95 in the median of the rounds, 1,500 calls/s. The flat-out server answers at once and does as little as a server can,
+for it shares the machine's cores with the client.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import random
 import socket
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from weighbridge.engine.threads import ThreadEngine
 from weighbridge.sandbox.queue_server import QueueServer
 
 KEYS = [(i,) for i in range(1000)]
+ROUNDS = 5
 
 
 class Wire(Tiny):
@@ -165,11 +167,20 @@ def told(level: Level) -> dict[str, Any]:
     }
 
 
+def _beyond(crowd: Level, bare: Mapping[str, float]) -> float:
+    """Milliseconds that the client adds at the 95th percentile."""
+    return round(crowd.p95_s * 1000 - bare["p95_ms"], 2)
+
+
 def main() -> None:
     one, many = ThreadEngine(), ProcessEngine()
+    rounds = []
     with QueueServer(latency_ms=50) as server:
-        bare = apart(bare_crowd, server.port, 500, 12.0)
-        crowds = {name: run(server.port, 500, 1.0, 12.0, e) for name, e in (("one", one), ("many", many))}
+        single = run(server.port, 500, 1.0, 8.0, one)
+        for _ in range(ROUNDS):
+            bare = apart(bare_crowd, server.port, 500, 6.0)
+            crowd = run(server.port, 500, 1.0, 6.0, many)
+            rounds.append({"bare": bare, "crowd": told(crowd), "added_p95_ms": _beyond(crowd, bare)})
     with at_once() as port:
         flats = {
             "one": run(port, 64, 0.0, 6.0, one),
@@ -177,12 +188,12 @@ def main() -> None:
             "many_plain": run(port, 64, 0.0, 6.0, many, Plain),
         }
         cost = per_call(port)
-    added = {name: round(crowd.p95_s * 1000 - bare["p95_ms"], 2) for name, crowd in crowds.items()}
+    added = [entry["added_p95_ms"] for entry in rounds]
     found = {
-        "bare_sockets_500": bare,
-        "users_500": {name: told(crowd) | {"added_p95_ms": added[name]} for name, crowd in crowds.items()},
-        "added_p95_limit_ms": 3.0,
-        "added_ok": added["many"] < 3.0,
+        "users_500_one_process": told(single) | {"added_p95_ms": _beyond(single, rounds[0]["bare"])},
+        "users_500": rounds,
+        "added_p95_ms": {"median": statistics.median(added), "worst": max(added), "limit": 3.0},
+        "added_ok": statistics.median(added) < 3.0,
         "flat_out": {name: told(flat) for name, flat in flats.items()},
         "flat_out_least": 1500,
         "flat_out_ok": flats["many"].throughput >= 1500,
