@@ -44,7 +44,7 @@ class Profile:
     timed: bool = False
     """A cell format of this column shows a time of day."""
     marked: int = 0
-    """Error cells, formulas never calculated, dates before the calendar."""
+    """Error cells, formulas never calculated, dates that the calendar does not have."""
     blank: int = 0
 
     def add(self, values: Sequence[Any], *, keep: bool) -> pa.Array | None:
@@ -167,7 +167,7 @@ def _special(batch: Batch, region: Region) -> dict[int, dict[int, tuple[str, str
         (scan.errors, "error cell"),
         (scan.uncached, "formula never calculated"),
         (scan.long_numbers, "long number"),
-        (scan.negative_dates, "date before the calendar begins"),
+        (scan.no_dates, "date that the calendar does not have"),
     ):
         if not len(marks):
             continue

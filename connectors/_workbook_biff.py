@@ -17,6 +17,8 @@ import numpy as np
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
+    DATE,
+    DATETIME,
     EMPTY,
     ERROR,
     KINDS,
@@ -28,7 +30,7 @@ from weighbridge.connectors._workbook_cells import (
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
 
-__all__ = ["ERROR_TEXT", "is_broken", "is_volatile", "ole_streams", "read_xls"]
+__all__ = ["ERROR_TEXT", "is_broken", "is_no_date", "is_volatile", "ole_streams", "read_xls"]
 
 ERROR_TEXT = {
     0x00: "#NULL!",
@@ -198,7 +200,7 @@ class _Sheet:
         self.scan = SheetScan(kinds=np.zeros((256, len(KINDS)), np.int64))
         self.errors: list[tuple[int, str]] = []
         self.volatile: list[int] = []
-        self.negative: list[tuple[int, str]] = []
+        self.no_dates: list[tuple[int, str]] = []
         self.uncached: list[tuple[int, str]] = []
 
     def run(self) -> SheetScan:
@@ -220,7 +222,7 @@ class _Sheet:
             self.uncached.clear()
         for marks, found in (
             (scan.errors, self.errors),
-            (scan.negative_dates, self.negative),
+            (scan.no_dates, self.no_dates),
             (scan.uncached, self.uncached),
         ):
             found.sort()
@@ -243,8 +245,8 @@ class _Sheet:
     def _number(self, row: int, column: int, style: int, value: float) -> None:
         kind = int(self.styles[min(style, len(self.styles) - 1)])
         self._cell(row, column, kind)
-        if value < 0 and kind in {2, 3}:
-            self.negative.append(((row + 1) * COLUMNS + column, repr(value)))
+        if kind in {DATE, DATETIME} and is_no_date(value, date1904=self.parts.date1904):
+            self.no_dates.append(((row + 1) * COLUMNS + column, repr(value)))
 
     def _record(self, code: int, at: int, length: int) -> None:
         data = self.data
@@ -314,6 +316,11 @@ class _Sheet:
             self.errors.append(((row + 1) * COLUMNS + column, ERROR_TEXT.get(result[2], "#ERROR")))
         elif kind == EMPTY:
             self.uncached.append(((row + 1) * COLUMNS + column, "=..."))
+
+
+def is_no_date(value: float, *, date1904: bool) -> bool:
+    """Whether a number is no day of the calendar: negative, or 29 February 1900."""
+    return value < 0 or (60 <= value < 61 and not date1904)
 
 
 def _rk(raw: int) -> float:

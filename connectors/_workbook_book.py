@@ -1,7 +1,8 @@
 """One workbook on disk, of any format: its description, its scans and its grids of values.
 
-Values come from calamine. Because calamine gives blanks for error cells and for formulas that were never calculated,
-nothing here hands out a grid without the scan that says where those are.
+Values of .xlsx and .xlsm come from the scan itself; those of .xlsb and .xls from calamine. Because calamine gives
+blanks for error cells and for formulas that were never calculated, nothing here hands out a grid without the scan that
+says where those are.
 """
 
 from __future__ import annotations
@@ -13,16 +14,29 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from weighbridge.connectors._workbook_cell_values import CellValues
 from weighbridge.connectors._workbook_cells import COLUMNS, SheetScan, column_letters, scan_sheet
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, open_package
-from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, read_parts, shared_part, styles_of
+from weighbridge.connectors._workbook_parts import (
+    Name,
+    Parts,
+    Sheet,
+    Styles,
+    Table,
+    read_parts,
+    shared_texts,
+    styles_of,
+)
 from weighbridge.connectors.errors import FileError
 
 __all__ = ["Book", "Grid", "lock_owner"]
 
-_ENGINE = {".xlsx": "xml", ".xlsm": "xml", ".xltx": "xml", ".xltm": "xml", ".xlsb": "binary", ".xls": "records"}
+_BINARY = {"xlsb", "xls"}
 MAX_GRID = 48_000_000
-"""Cells of the smallest rectangle around all values: calamine holds it whole, at 24 to 32 bytes a cell."""
+"""Cells of the smallest rectangle around all values: calamine holds it whole, at 24 to 32 bytes a cell; what is read of
+XML is held at 17 bytes a filled cell, and by batches of whole rows."""
 SPARSE_GRID = 8_000_000
 """From this size on a rectangle must be filled to `MIN_FILL`, or a stray cell is what makes it large."""
 MIN_FILL = 0.05
@@ -87,7 +101,9 @@ class Book:
         self._parts: Parts | None = None
         self._styles: Styles | None = None
         self._scans: dict[str, SheetScan] = {}
-        self._grid: tuple[str, Grid] | None = None
+        self._grid: tuple[str, Grid | CellValues] | None = None
+        self._texts: Any = None
+        """All shared texts, once values are asked for."""
         self.text_classes: Any = None
         """Class of every shared text, once somebody asked for them."""
 
@@ -147,17 +163,28 @@ class Book:
             if self.format == "xlsb":
                 from weighbridge.connectors._workbook_xlsb import scan_xlsb
 
-                found = scan_xlsb(self.package, sheet.part, styles=self.styles.kinds)
+                found = scan_xlsb(self.package, sheet.part, styles=self.styles.kinds, date1904=self.parts.date1904)
             else:
-                found = scan_sheet(self.package, sheet.part, styles=self.styles.kinds)
+                self._grid = None
+                found, values = self._with_values(sheet)
+                self._grid = (sheet.name, values)
             self._scans[sheet.name] = found
         return found
 
-    def grid(self, sheet: Sheet) -> Grid:
-        """The sheet's values. Raises `FileError` where the sheet would not fit in memory or calamine fails."""
-        if self._grid is not None and self._grid[0] == sheet.name:
-            return self._grid[1]
-        self._grid = None
+    def _with_values(self, sheet: Sheet) -> tuple[SheetScan, CellValues]:
+        """Scan a sheet of XML and keep what its cells hold."""
+        values = CellValues(self.package.path, sheet.name, self._shared, date1904=self.parts.date1904)
+        found = scan_sheet(self.package, sheet.part, styles=self.styles.kinds, values=values)
+        values.finish(found.last_row)
+        return found, values
+
+    def _shared(self) -> Any:
+        if self._texts is None:
+            self._texts = np.asarray([*shared_texts(self.package, self.parts.workbook), ""], object)[:-1]
+        return self._texts
+
+    def grid(self, sheet: Sheet) -> Grid | CellValues:
+        """The sheet's values. Raises `FileError` where the sheet would not fit in memory or cannot be read."""
         scan = self.scan(sheet)
         area = scan.last_row * scan.last_column
         if area > MAX_GRID or (area > SPARSE_GRID and scan.filled < MIN_FILL * area):
@@ -167,13 +194,19 @@ class Book:
                 f"{area:,} cells of which {scan.filled:,} hold anything; reading it would take the machine's memory.",
                 remedy="Delete the stray cells at the far end (Ctrl+End shows them), or address the data as a table.",
             )
-        grid = Grid(self._calamine(sheet.name), scan.last_row)
+        if self._grid is not None and self._grid[0] == sheet.name:
+            return self._grid[1]
+        self._grid = None
+        if self.format in _BINARY:
+            grid: Grid | CellValues = Grid(self._calamine(sheet.name), scan.last_row)
+        else:
+            _, grid = self._with_values(sheet)
         self._grid = (sheet.name, grid)
         return grid
 
     def release(self) -> None:
         """Let go of the values; scans and description stay."""
-        self._grid = None
+        self._grid = self._texts = None
 
     def _calamine(self, name: str) -> Any:
         import python_calamine
@@ -181,7 +214,7 @@ class Book:
         self._verify()
         try:
             # calamine goes by the name where it has one, and names lie
-            misnamed = _ENGINE.get(self.path.suffix.lower()) != _ENGINE[f".{self.format}"]
+            misnamed = self.path.suffix.lower() != f".{self.format}"
             if self.package.data is not None or misnamed:
                 with self.package.stream() as source:
                     book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(source.read()))
@@ -204,12 +237,8 @@ class Book:
         ) from None
 
     def _verify(self) -> None:
-        """Inflate the parts that calamine reads and no scan has: a size that lies or a document type ends here."""
-        if self.format in {"xlsx", "xlsm"}:
-            part = shared_part(self.package, self.parts.workbook)
-            for _ in self.package.chunks(part) if part else ():
-                pass
-        elif self.format == "xlsb" and self.package.has("xl/sharedStrings.bin"):
+        """Inflate the part that calamine reads and no scan has: a size that lies ends here."""
+        if self.format == "xlsb" and self.package.has("xl/sharedStrings.bin"):
             for _ in self.package.raw("xl/sharedStrings.bin"):
                 pass
 
@@ -230,8 +259,6 @@ RANGE = re.compile(r"^\$?([A-Za-z]{1,3})\$?(\d+)?(?::\$?([A-Za-z]{1,3})\$?(\d+)?
 
 def within(packed: Any, first: int, last: int, left: int, right: int) -> Any:
     """Those of ascending packed positions that lie in a rectangle (rows and columns from 1)."""
-    import numpy as np
-
     low = np.searchsorted(packed, first * COLUMNS)
     high = np.searchsorted(packed, (last + 1) * COLUMNS)
     part = packed[low:high]

@@ -11,13 +11,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 
-__all__ = ["KINDS", "SheetScan", "column_letters", "column_number", "place", "scan_sheet"]
+if TYPE_CHECKING:
+    from weighbridge.connectors._workbook_cell_values import CellValues
+
+__all__ = [
+    "KINDS",
+    "Chunk",
+    "NotCanonical",
+    "SheetScan",
+    "column_letters",
+    "column_number",
+    "place",
+    "scan_sheet",
+    "unescape",
+    "unescaped",
+]
 
 EMPTY, NUMBER, DATE, DATETIME, TIME, ELAPSED, BOOL, ERROR, TEXT = range(9)
 KINDS = ("empty", "number", "date", "datetime", "time", "elapsed", "bool", "error", "text")
@@ -111,7 +125,8 @@ class SheetScan:
     errors: Marks = field(default_factory=Marks)
     uncached: Marks = field(default_factory=Marks)
     long_numbers: Marks = field(default_factory=lambda: Marks(keep=1 << 62))
-    negative_dates: Marks = field(default_factory=Marks)
+    no_dates: Marks = field(default_factory=Marks)
+    """Cells that are formatted as dates and hold a number that is none: negative, or 29 February 1900."""
     samples: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     """The first packed positions by column (from 1) and kind."""
     classed: dict[int, Marks] = field(default_factory=dict)
@@ -159,24 +174,27 @@ def scan_sheet(
     text_classes: Array | None = None,
     classify: Callable[[str], int] | None = None,
     on_formula: OnFormula | None = None,
+    values: CellValues | None = None,
 ) -> SheetScan:
     """Scan one worksheet part.
 
     `styles` is the kind (NUMBER, DATE, ...) of each cell format; `text_classes` the class of each shared string,
-    `classify` the class of a text that stands in the cell itself.
+    `classify` the class of a text that stands in the cell itself. `values` gathers what the cells hold.
     """
-    job = _Job(package, part, styles, text_classes, classify, on_formula)
+    job = _Job(package, part, styles, text_classes, classify, on_formula, values)
     try:
         return job.run(package.chunks(part))
-    except _NotCanonical:
+    except NotCanonical:
         from weighbridge.connectors._workbook_canonical import canonical
 
-        job = _Job(package, part, styles, text_classes, classify, on_formula)
+        if values is not None:
+            values.clear()
+        job = _Job(package, part, styles, text_classes, classify, on_formula, values)
         return job.run(canonical(package, part))
 
 
-class _NotCanonical(Exception):
-    """The sheet's XML is not written in the usual way."""
+class NotCanonical(Exception):
+    """The XML is not written in the usual way."""
 
 
 class _Job:
@@ -188,7 +206,9 @@ class _Job:
         text_classes: Array | None,
         classify: Callable[[str], int] | None,
         on_formula: OnFormula | None,
+        values: CellValues | None,
     ) -> None:
+        self.values = values
         self.package, self.part = package, part
         self.styles = np.asarray(styles if len(styles) else [NUMBER], np.uint8)
         self.text_classes, self.classify, self.on_formula = text_classes, classify, on_formula
@@ -215,7 +235,7 @@ class _Job:
                 )
         if state == "head":
             if b"sheetData" in carry and b"<sheetData/>" not in carry.replace(b" ", b""):
-                raise _NotCanonical
+                raise NotCanonical
             scan.head = scan.tail = carry
         elif state == "cells":
             raise WorkbookProblem(
@@ -233,7 +253,7 @@ class _Job:
         at = text.find(b"<sheetData")
         if at < 0:
             if re.search(rb"<\w+:(?:worksheet|sheetData|macrosheet)\b", text[:8192]):
-                raise _NotCanonical  # every element carries a prefix
+                raise NotCanonical  # every element carries a prefix
             return "head", text
         end = text.find(b">", at)
         if end < 0:
@@ -253,8 +273,6 @@ class _Job:
         return "cells", text
 
     def _chunk(self, text: bytes) -> None:
-        if b"<![CDATA[" in text or b"<!--" in text or b"<row>" in text:
-            raise _NotCanonical
         if b'hidden="' in text:
             self._hidden(text)
         at = text.rfind(b"<row ")
@@ -263,13 +281,19 @@ class _Job:
         buffer = text + b" " * 32
         a = np.frombuffer(buffer, np.uint8)
         lt = np.flatnonzero(a == 60)
-        second, third = a[lt + 1], a[lt + 2]
-        index = np.flatnonzero((second == 99) & ((third == 32) | (third == 62) | (third == 47)))
+        second = a[lt + 1]
+        # a comment, CDATA, or a row without attributes; looked for among the tags, for a search of the text costs more
+        rows = lt[second == 114]
+        if (second == 33).any() or ((a[rows + 2] == 111) & (a[rows + 4] == 62)).any():
+            raise NotCanonical
+        index = np.flatnonzero(second == 99)
+        third = a[lt[index] + 2]
+        index = index[(third == 32) | (third == 62) | (third == 47)]
         if len(index) == 0:
             if re.search(rb"<\w+:c[ >]|<c[\t\r\n]", text):
-                raise _NotCanonical
+                raise NotCanonical
             return
-        _Chunk(self, buffer, a, lt, index).run()
+        Chunk(self, buffer, a, lt, index).run()
 
     def _hidden(self, text: bytes) -> None:
         for found in _ROW_HIDDEN.finditer(text):
@@ -278,7 +302,7 @@ class _Job:
                 self.scan.hidden_row_places.append(int(number[1]))
 
 
-class _Chunk:
+class Chunk:
     """The cells of one chunk, as arrays in their order."""
 
     def __init__(self, job: _Job, buffer: bytes, a: Array, lt: Array, index: Array) -> None:
@@ -293,10 +317,10 @@ class _Chunk:
     def run(self) -> None:
         a, starts, ends, scan, job = self.a, self.starts, self.ends, self.scan, self.job
         if not ((a[starts + 3] == 114) & (a[starts + 4] == 61) & (a[starts + 5] == 34)).all():
-            raise _NotCanonical
+            raise NotCanonical
         self_closed = a[ends - 1] == 47
         if not (self_closed | (a[ends + 1] == 60)).all():
-            raise _NotCanonical
+            raise NotCanonical
         self.rows, self.columns = self._references()
         kind_char, kind_second, style = self._attributes()
         body = np.where(self_closed, 0, a[ends + 2])
@@ -337,6 +361,8 @@ class _Chunk:
             self._mark_formulas(scan.uncached, uncached)
         self._numbers()
         self._texts(inline & ~self_closed)
+        if job.values is not None:
+            job.values.add(self, np.flatnonzero(filled & (kind != ERROR)))
         if has_formula.any():
             scan.formulas += int(has_formula.sum())
             if job.on_formula is not None:
@@ -354,7 +380,7 @@ class _Chunk:
             known = samples.setdefault(key, [])
             if len(known) < SAMPLES:
                 chosen = np.flatnonzero(filled)[np.flatnonzero(flat == pair)[: SAMPLES - len(known)]]
-                known.extend(self._packed(chosen).tolist())
+                known.extend(self.packed(chosen).tolist())
 
     def _references(self) -> tuple[Array, Array]:
         """Row and column of each cell, from its `r`."""
@@ -442,16 +468,17 @@ class _Chunk:
         end = np.where(is_value, lt[at + 1], begin)
         return np.where(is_value, begin, 0), np.where(is_value, end, 0), has_formula
 
-    def _packed(self, chosen: Array) -> Array:
+    def packed(self, chosen: Array) -> Array:
+        """Positions of the chosen cells."""
         return pack(self.rows[chosen], self.columns[chosen])
 
-    def _raw(self, i: int) -> bytes:
+    def raw(self, i: int) -> bytes:
         return self.buffer[int(self.value_at[i]) : int(self.value_end[i])]
 
     def _mark(self, marks: Marks, mask: Array) -> None:
         chosen = np.flatnonzero(mask)
         if len(chosen):
-            marks.add(self._packed(chosen), lambda i: self._raw(int(chosen[i])).decode("utf-8", "replace"))
+            marks.add(self.packed(chosen), lambda i: self.raw(int(chosen[i])).decode("utf-8", "replace"))
 
     def _mark_formulas(self, marks: Marks, mask: Array) -> None:
         chosen = np.flatnonzero(mask)
@@ -459,7 +486,7 @@ class _Chunk:
         def text(i: int) -> str:
             return "=" + self._formula(int(chosen[i]))[1].decode("utf-8", "replace")[:200]
 
-        marks.add(self._packed(chosen), text)
+        marks.add(self.packed(chosen), text)
 
     def _formula(self, i: int) -> tuple[bytes, bytes]:
         """Attributes and text of the i-th cell's formula."""
@@ -471,7 +498,7 @@ class _Chunk:
         return attributes, self.buffer[end + 1 : self.buffer.find(b"<", end)]
 
     def _numbers(self) -> None:
-        """Whole numbers of more than 15 digits, and dates before the calendar began."""
+        """Whole numbers of more than 15 digits, and dates that the calendar does not have."""
         a, kind, scan = self.a, self.kind, self.scan
         numeric = (kind >= NUMBER) & (kind <= ELAPSED) & (self.kind_char == 0)
         length = self.value_end - self.value_at
@@ -481,28 +508,33 @@ class _Chunk:
             at = at + (a[at] == 45)
             digits = a[at[:, None] + np.arange(16)]
             whole = ((digits >= 48) & (digits <= 57)).all(axis=1)
-            kept = [i for i in chosen[whole].tolist() if self._raw(i).lstrip(b"-").isdigit()]
+            kept = [i for i in chosen[whole].tolist() if self.raw(i).lstrip(b"-").isdigit()]
             if kept:
                 scan.long_numbers.add(
-                    self._packed(np.asarray(kept)), lambda n: self._raw(kept[n]).decode("ascii", "replace")
+                    self.packed(np.asarray(kept)), lambda n: self.raw(kept[n]).decode("ascii", "replace")
                 )
         if b"E+" in self.buffer:
             self._exponents(numeric)
         dated = numeric & (kind >= DATE) & (kind <= DATETIME)
         if dated.any():
-            self._mark(scan.negative_dates, dated & (a[np.minimum(self.value_at, len(a) - 1)] == 45))
+            at = np.minimum(self.value_at, len(a) - 3)
+            odd = a[at] == 45
+            if self.job.values is not None and not self.job.values.date1904:
+                # 60 is 29 February 1900
+                odd |= (a[at] == 54) & (a[at + 1] == 48) & ((a[at + 2] == 60) | (a[at + 2] == 46))
+            self._mark(scan.no_dates, dated & odd)
 
     def _exponents(self, numeric: Array) -> None:
         """Numbers of 10^15 and more in scientific notation: Excel's own way to write an id it has cut."""
         chosen = numeric & (self.value_end - self.value_at >= 5)
         kept = []
         for i in np.flatnonzero(chosen & (self.a[np.maximum(self.value_end - 4, 0)] == 69)).tolist():
-            found = _BIG_E.fullmatch(self._raw(i))
+            found = _BIG_E.fullmatch(self.raw(i))
             if found and 15 <= int(found[1]) <= 30:
                 kept.append(i)
         if kept:
             self.scan.long_numbers.add(
-                self._packed(np.asarray(kept)), lambda n: self._raw(kept[n]).decode("ascii", "replace")
+                self.packed(np.asarray(kept)), lambda n: self.raw(kept[n]).decode("ascii", "replace")
             )
 
     def _texts(self, inline: Array) -> None:
@@ -532,10 +564,11 @@ class _Chunk:
     def text(self, i: int) -> str:
         """The text that stands in the i-th cell itself (t="str" or inline), unescaped."""
         if self.value_end[i] > self.value_at[i]:
-            return unescape(self._raw(i))
+            return unescape(self.raw(i))
         begin = int(self.ends[i]) + 1
         end = self.buffer.find(b"</is>", begin)
-        return unescape(b"".join(_RUN.findall(self.buffer[begin:end])))
+        body = self.buffer[begin:end]
+        return unescape(b"".join(_RUN.findall(_PHONETIC.sub(b"", body) if b"<rPh" in body else body)))
 
     def _class(self, cells: Array, classes: Array) -> None:
         marked = classes != 0
@@ -547,7 +580,7 @@ class _Chunk:
         for number in np.unique(classes).tolist():
             marks = self.scan.classed.setdefault(number, Marks(keep=0))
             if len(marks) < 5000:  # places shown are 20 a code; enough for every column to have some
-                marks.add(self._packed(cells[classes == number][:5000]), lambda _i: "")
+                marks.add(self.packed(cells[classes == number][:5000]), lambda _i: "")
 
     def _first_cells(self, present: Array) -> None:
         scan = self.scan
@@ -559,27 +592,36 @@ class _Chunk:
             if self.kind[i] == TEXT and not (char == b"s" and self.kind_second[i] == 34):
                 char, raw = b"i", self.text(i).encode()
             else:
-                raw = self._raw(i)
+                raw = self.raw(i)
             scan.first_cells.append((int(self.rows[i]), int(self.columns[i]), int(self.kind[i]), char, raw))
 
 
-_RUN = re.compile(rb"<t(?: [^>]*)?>([^<]*)</t>")
+_RUN = re.compile(rb"<t(?:\s[^>]*)?>([^<]*)</t>")
+_PHONETIC = re.compile(rb"<rPh\b.*?</rPh>", re.DOTALL)
+_ENTITY = re.compile(r"&(#x[0-9A-Fa-f]+|#\d+|amp|lt|gt|quot|apos);")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def unescape(raw: bytes) -> str:
     """XML text as the user sees it."""
-    text = raw.decode("utf-8", "replace")
-    if "&" in text:
-        from xml.sax.saxutils import unescape as plain
+    return unescaped(raw.decode("utf-8", "replace"))
 
-        text = plain(text, {"&quot;": '"', "&apos;": "'"})
-        text = re.sub(r"&#(x[0-9A-Fa-f]+|\d+);", _character, text)
+
+def unescaped(text: str) -> str:
+    """XML text as the user sees it."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "&" in text:
+        text = _ENTITY.sub(_character, text)
     if "_x" in text:
         text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
     return text
 
 
 def _character(found: re.Match[str]) -> str:
-    number = int(found[1][1:], 16) if found[1][0] == "x" else int(found[1])
+    name = found[1]
+    if name[0] != "#":
+        return _NAMED[name]
+    number = int(f"0{name[1:]}", 0) if name[1] == "x" else int(name[1:])
     return chr(number) if number < 0x110000 else "\ufffd"

@@ -32,7 +32,7 @@ MAX_TOTAL = 4 << 30
 MAX_PARTS = 50_000
 MAX_SMALL_PART = 64 << 20
 """Bytes of a part that is read whole (workbook.xml, styles, relationships, tables)."""
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 Format = Literal["xlsx", "xlsm", "xlsb", "xls"]
 
@@ -101,7 +101,7 @@ class Package:
                 decoder = _utf16_decoder(block)
             if decoder is not None:
                 block = decoder.decode(block).encode("utf-8", "surrogatepass")
-            if b"<!" in tail + block:
+            if b"<!" in block or b"<!" in tail + block[:1]:
                 self._refuse_doctype(tail + block, part)
             tail = block[-9:]
             yield block

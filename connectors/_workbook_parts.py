@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, unescape
+from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, NotCanonical, unescaped
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
 
 __all__ = [
@@ -250,10 +250,11 @@ def styles_of(package: Package, main: str = "xl/workbook.xml") -> Styles:
 
 # --- shared texts ----------------------------------------------------------------------------------------------
 
-_ITEM = re.compile(rb"<si\b[^>]*?(?:/>|>(.*?)</si>)", re.DOTALL)
-_PLAIN = re.compile(rb"\s*<t(?:\s[^>]*)?>([^<]*)</t>\s*")
-_PHONETIC = re.compile(rb"<rPh\b.*?</rPh>", re.DOTALL)
-_PIECE = re.compile(rb"<t(?:\s[^>]*)?>([^<]*)</t>")
+_ITEM = re.compile(r"<si\b[^>]*?(?:/>|>(.*?)</si>)", re.DOTALL)
+_PLAIN = re.compile(r"<si><t(?: [^>]*)?>([^<]*)</t></si>")
+_PHONETIC = re.compile(r"<rPh\b.*?</rPh>", re.DOTALL)
+_PIECE = re.compile(r"<t(?:\s[^>]*)?>([^<]*)</t>")
+_CLOSED = b"</si>"
 
 
 def shared_part(package: Package, main: str) -> str | None:
@@ -261,21 +262,35 @@ def shared_part(package: Package, main: str) -> str | None:
     return target if package.has(target) else None
 
 
-def shared_texts(package: Package, main: str = "xl/workbook.xml") -> Iterator[bytes]:
-    """The shared texts in their order as raw XML text (escapes kept), streamed."""
+def shared_texts(package: Package, main: str = "xl/workbook.xml") -> Iterator[str]:
+    """The shared texts in their order as the user sees them, streamed."""
     part = shared_part(package, main)
     if part is None:
         return
-    carry = b""
-    prefix, first = b"", True
-    for chunk in package.chunks(part):
-        if first:
-            first = False
-            found = re.search(rb"<(\w+:)sst\b", chunk[:4096])
-            prefix = found[1] if found else b""
+    given = 0
+    try:
+        for texts in _text_blocks(package, package.chunks(part)):
+            yield from texts
+            given += len(texts)
+    except NotCanonical:
+        from weighbridge.connectors._workbook_canonical import canonical
+
+        for texts in _text_blocks(package, canonical(package, part)):
+            yield from texts[min(given, len(texts)) :]
+            given = max(0, given - len(texts))
+
+
+def _text_blocks(package: Package, chunks: Iterable[bytes]) -> Iterator[list[str]]:
+    carry, first = b"", True
+    for chunk in chunks:
+        if first and re.search(rb"<\w+:sst\b", chunk[:4096]):
+            raise NotCanonical
+        first = False
+        if b"<!" in chunk:  # a comment or CDATA
+            raise NotCanonical
         text = carry + chunk
-        cut = text.rfind(b"</" + prefix + b"si>")
-        if cut < 0:
+        cut = text.rfind(_CLOSED) + len(_CLOSED)
+        if cut < len(_CLOSED):
             carry = text
             if len(carry) > 64 << 20:
                 raise WorkbookProblem(
@@ -284,21 +299,21 @@ def shared_texts(package: Package, main: str = "xl/workbook.xml") -> Iterator[by
                     remedy="Ask for the original file and save it again from Excel.",
                 )
             continue
-        cut += len(prefix) + 5
-        block, carry = text[:cut], text[cut:]
-        yield from _items(block, prefix)
-    yield from _items(carry, prefix)
+        carry = text[cut:]
+        yield _texts(text[:cut].decode("utf-8", "replace"))
+    yield _texts(carry.decode("utf-8", "replace"))
 
 
-def _items(block: bytes, prefix: bytes) -> Iterator[bytes]:
-    if prefix:
-        block = block.replace(b"<" + prefix, b"<").replace(b"</" + prefix, b"</")
-    for body in _ITEM.findall(block):
-        plain = _PLAIN.fullmatch(body)
-        if plain:
-            yield plain[1]
-        else:
-            yield b"".join(_PIECE.findall(_PHONETIC.sub(b"", body) if b"<rPh" in body else body))
+def _texts(block: str) -> list[str]:
+    texts = _PLAIN.findall(block)
+    if len(texts) != block.count("<si"):  # some are rich, empty or spaced out
+        texts = [
+            "".join(_PIECE.findall(_PHONETIC.sub("", body) if "<rPh" in body else body))
+            for body in _ITEM.findall(block)
+        ]
+    if "&" in block or "_x" in block or "\r" in block:
+        return [unescaped(t) if "&" in t or "_x" in t or "\r" in t else t for t in texts]
+    return texts
 
 
 def chosen_texts(package: Package, main: str, wanted: set[int]) -> dict[int, str]:
@@ -306,9 +321,9 @@ def chosen_texts(package: Package, main: str, wanted: set[int]) -> dict[int, str
     if not wanted:
         return {}
     last, found = max(wanted), {}
-    for number, raw in enumerate(shared_texts(package, main)):
+    for number, text in enumerate(shared_texts(package, main)):
         if number in wanted:
-            found[number] = unescape(raw)
+            found[number] = text
         if number >= last:
             break
     return found
@@ -316,7 +331,4 @@ def chosen_texts(package: Package, main: str, wanted: set[int]) -> dict[int, str
 
 def text_classes(package: Package, main: str, classify: Callable[[str], int]) -> Any:
     """The class of every shared text (uint8)."""
-    out = bytearray()
-    for raw in shared_texts(package, main):
-        out.append(classify(unescape(raw)))
-    return np.frombuffer(bytes(out) or b"\0", np.uint8)
+    return np.frombuffer(bytes(map(classify, shared_texts(package, main))) or b"\0", np.uint8)

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk, is_broken, is_volatile
+from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk, is_broken, is_no_date, is_volatile
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
+    DATE,
+    DATETIME,
     ERROR,
     KINDS,
     NUMBER,
@@ -192,13 +194,13 @@ def _layout(scan: SheetScan, code: int, body: bytes) -> None:
         scan.rules += 1
 
 
-def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
+def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = False) -> SheetScan:
     """Scan one binary worksheet."""
     scan = SheetScan(kinds=np.zeros((COLUMNS, len(KINDS)), np.int64))
     formats = [int(k) for k in styles] or [NUMBER]
     errors: list[int] = []
     error_raw: list[str] = []
-    negative: list[int] = []
+    no_dates: list[int] = []
     volatile: list[int] = []
     row = 0
     try:
@@ -218,8 +220,8 @@ def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
                     value = (
                         _rk(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
                     )
-                    if value < 0 and kind in {2, 3}:
-                        negative.append(row * COLUMNS + column)
+                    if kind in {DATE, DATETIME} and is_no_date(value, date1904=date1904):
+                        no_dates.append(row * COLUMNS + column)
                 if column >= COLUMNS or not 0 < row <= 1_048_576:
                     raise _damaged(package, part)
                 scan.cells += 1
@@ -241,7 +243,7 @@ def scan_xlsb(package: Package, part: str, *, styles: Any) -> SheetScan:
         raise _damaged(package, part) from None
     order = np.argsort(np.asarray(errors, np.int64), kind="stable")
     scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
-    scan.negative_dates.add(np.asarray(sorted(negative), np.int64), lambda _i: "negative")
+    scan.no_dates.add(np.asarray(sorted(no_dates), np.int64), lambda _i: "date")
     scan.volatile.add(np.asarray(sorted(volatile), np.int64), lambda _i: "")
     scan.kinds = scan.kinds[: scan.last_column].copy()
     return scan

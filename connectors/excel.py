@@ -104,7 +104,7 @@ class _Pending:
 
 
 class ExcelConnector(Connector):
-    """Reads workbooks: values by calamine, checked against the package's own XML or records."""
+    """Reads workbooks: values from the package's own XML, of binary formats by calamine and checked against records."""
 
     kind: ClassVar[str] = "excel"
     options_model: ClassVar[type[ConnectorOptions]] = ExcelOptions
@@ -281,31 +281,35 @@ class ExcelConnector(Connector):
         found: list[Region] = []
         observations: list[Observation] = []
         missing: list[str] = []
+        profiles: dict[str, Profile] = {}
+        rows = 0
+        ready: list[_Ready] | None = None
         for book in books:
             try:
-                found.extend(regions(book, address))
+                own = regions(book, address)
             except MissingObjectError:
                 if len(books) == 1:
                     raise
                 missing.append(book.path.name)
+                continue
+            ready = [] if len(books) == len(own) == 1 and _keepable(own[0]) else None
+            for region in own:
+                observations.extend(region.observations)
+                rows += _profile_region(region, profiles, observations, ready)
+            if ready is None:
+                book.release()  # one file's values in memory at a time
+            found.extend(own)
         if not found:
             raise MissingObjectError(f"None of {len(books)} files has {address}: {', '.join(missing[:10])}.")
         if missing:
-            observations.append(
+            observations.insert(
+                0,
                 Observation(
                     "files_without_object",
                     f"{len(missing)} of {len(books)} files have no {address}: {', '.join(missing[:10])}.",
                     {"files": missing},
-                )
+                ),
             )
-        profiles: dict[str, Profile] = {}
-        rows = 0
-        ready: list[_Ready] | None = [] if len(found) == 1 and _keepable(found[0]) else None
-        for region in found:
-            observations.extend(region.observations)
-            rows += _profile_region(region, profiles, observations, ready)
-            if len(found) > 1:
-                region.book.release()
         observations.extend(_differences(found))
         observations.extend(_drop_empty(found, profiles))
         columns = [
@@ -506,7 +510,7 @@ def _keepable(region: Region) -> bool:
     if scan.last_row * max(1, len(region.kept)) > KEPT_CELLS:
         return False
     last = region.last or scan.last_row
-    marks = (scan.errors, scan.uncached, scan.negative_dates, scan.long_numbers)
+    marks = (scan.errors, scan.uncached, scan.no_dates, scan.long_numbers)
     return not any(len(m) and len(within(m.packed, region.first, last, region.left, region.right)) for m in marks)
 
 
@@ -550,7 +554,7 @@ def _profile_region(
         column = region.left + offset
         kinds = scan.counts(column)
         profile.timed |= kinds.get("datetime", 0) > 0
-        for marks in (scan.errors, scan.uncached, scan.negative_dates):
+        for marks in (scan.errors, scan.uncached, scan.no_dates):
             if len(marks):
                 profile.marked += len(within(marks.packed, region.first, last, column, column))
         if len(scan.long_numbers):

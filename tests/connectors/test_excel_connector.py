@@ -230,7 +230,8 @@ def test_both_date_systems_give_the_same_day(tmp_path: Path) -> None:
         assert [r["day"] for r in rows] == [row[3] for row in ROWS]
 
 
-def test_a_date_before_the_calendar_is_not_midnight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["-5", "60", "60.5"])
+def test_a_number_that_is_no_day_of_the_calendar_is_no_date(tmp_path: Path, number: str) -> None:
     path = tmp_path / "early.xlsx"
     with xlsxwriter.Workbook(path) as book:
         sheet = book.add_worksheet("S")
@@ -238,10 +239,10 @@ def test_a_date_before_the_calendar_is_not_midnight(tmp_path: Path) -> None:
         sheet.write_row(0, 0, ["n", "day"])
         for r in range(1, 6):
             sheet.write_number(r, 0, r)
-            sheet.write_number(r, 1, -5 if r == 3 else 45000 + r, day)
+            sheet.write_number(r, 1, float(number) if r == 3 else 45000 + r, day)
     rows, misfits = read(path, "S")
     assert rows[2]["day"] is None
-    assert misfits == [(2, "day", "-5")]
+    assert misfits == [(2, "day", number)]
 
 
 @pytest.mark.parametrize("start", [(0, 0), (0, 3), (7, 2)])
