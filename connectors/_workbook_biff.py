@@ -1,7 +1,7 @@
 """Reads the records of a legacy .xls (BIFF8): sheets, names, and what its cells hold that values would lose.
 
 Looked at: sheet states, macro sheets, date system, protection, external books, names, merges, hidden rows and
-columns, cell kinds, error cells, volatile formulas, conditional formats. Not looked at: the text of formulas,
+columns, cell kinds, error cells, conditional formats; formulas by `_workbook_binary_formulas`. Not looked at:
 connections inside query tables; callers say so. Tables the format has none.
 """
 
@@ -29,25 +29,17 @@ from weighbridge.connectors._workbook_cells import (
 )
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
+from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
-__all__ = ["ERROR_TEXT", "is_broken", "is_no_date", "is_volatile", "ole_streams", "read_xls"]
+__all__ = ["is_no_date", "ole_streams", "read_xls", "rk_number", "sheet_records", "workbook_stream"]
 
-ERROR_TEXT = {
-    0x00: "#NULL!",
-    0x07: "#DIV/0!",
-    0x0F: "#VALUE!",
-    0x17: "#REF!",
-    0x1D: "#NAME?",
-    0x24: "#NUM!",
-    0x2A: "#N/A",
-    0x2B: "#GETTING_DATA",
-}
 MAX_STREAM = 512 << 20
 _SHEET_KINDS = {0: "worksheet", 1: "macrosheet", 2: "chartsheet", 6: "module"}
 _STATES = ("visible", "hidden", "veryHidden", "veryHidden")
-_VOLATILE = {63, 74, 221}
-"""RAND, NOW, TODAY."""
-_BROKEN_REFERENCE = (0x3C, 0x5C, 0x7C, 0x3D, 0x5D, 0x7D, 0x2A, 0x4A, 0x6A, 0x2B, 0x4B, 0x6B)
+_BUILT_IN = (
+    "Consolidate_Area", "Auto_Open", "Auto_Close", "Extract", "Database", "Criteria", "Print_Area", "Print_Titles",
+    "Recorder", "Data_Form", "Auto_Activate", "Auto_Deactivate", "Sheet_Title", "_FilterDatabase",
+)  # fmt: skip
 
 
 def _ole(package: Package) -> Any:
@@ -64,7 +56,8 @@ def ole_streams(package: Package) -> list[str]:
         return ["/".join(entry) for entry in ole.listdir(streams=True, storages=True)]
 
 
-def _stream(package: Package) -> bytes:
+def workbook_stream(package: Package) -> bytes:
+    """All records of the workbook."""
     try:
         with _ole(package) as ole:
             if ole.get_size("Workbook") > MAX_STREAM:
@@ -98,61 +91,108 @@ def _records(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
         at += length
 
 
+def sheet_records(data: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
+    """The records of one sheet; those of charts inside it are left out."""
+    depth = 0
+    for code, at, length in _records(data, offset):
+        if code == 0x809:
+            depth += 1
+        elif code == 0x0A:
+            depth -= 1
+            if depth <= 0:
+                break
+        elif depth == 1:
+            yield code, at, length
+
+
 def read_xls(package: Package) -> tuple[Parts, dict[str, SheetScan]]:
     """The workbook's description and the scan of every sheet, by name."""
-    data = _stream(package)
-    parts = Parts(workbook="Workbook")
-    offsets: list[int] = []
-    formats: dict[int, str] = {}
-    kinds: list[int] = []
+    data = workbook_stream(package)
     try:
         if len(data) < 8 or data[0] | data[1] << 8 != 0x809:
             raise _damaged(package, "it does not begin with a workbook record")
+        found = _Globals()
         for code, at, length in _records(data):
             if code == 0x0A:  # end of the globals
                 break
-            body = data[at : at + length]
-            _global_record(code, body, parts, offsets, formats, kinds)
-        styles = np.asarray(kinds or [1], np.uint8)
+            found.record(code, data[at : at + length])
+        parts = found.finish()
+        styles = np.asarray(found.kinds or [1], np.uint8)
         scans = {}
-        for sheet, offset in zip(parts.sheets, offsets, strict=True):
-            scan = _Sheet(data, offset, styles, parts, sheet.name).run()
+        for sheet in parts.sheets:
+            scan = _Sheet(data, int(sheet.part), styles, parts, sheet.name).run()
             if sheet.kind == "worksheet":
                 scans[sheet.name] = scan
     except (struct.error, IndexError, ValueError, UnicodeDecodeError) as error:
         raise _damaged(package, str(error)) from None
-    parts.cell_formats = len(kinds)
+    parts.cell_formats = len(found.kinds)
     return parts, scans
 
 
-def _global_record(
-    code: int, body: bytes, parts: Parts, offsets: list[int], formats: dict[int, str], kinds: list[int]
-) -> None:
-    if code == 0x85:
-        offset, state, kind = struct.unpack_from("<IBB", body)
-        name = _text(body, 7, body[6])
-        kind_word = _SHEET_KINDS.get(kind, "worksheet")
-        if kind_word != "module":
-            parts.sheets.append(Sheet(name, _STATES[state & 3], kind_word, "", len(parts.sheets)))
-            offsets.append(offset)
-    elif code == 0x22:
-        parts.date1904 = body[:2] == b"\x01\x00"
-    elif code == 0x12 and body[:1] == b"\x01":
-        parts.protected.append("workbook")
-    elif code == 0x41E:
-        number, length = struct.unpack_from("<HH", body)
-        formats[number] = _text(body, 4, length)
-    elif code == 0xE0:
-        number = struct.unpack_from("<H", body, 2)[0]
-        kinds.append(number_kind(formats.get(number, ""), number))
-    elif code == 0x1AE:
-        sheets, kind = struct.unpack_from("<HH", body)
-        if kind not in {0x0401, 0x3A01} and (path := _path(_text(body, 4, kind)).strip()):
-            parts.external.append(path if sheets else f"a program or document: {path}")
-    elif code == 0x18:
-        parts.names.append(_name(body, parts))
-    elif code == 0x876:
-        parts.connections.append("a data connection")
+class _Globals:
+    """One pass over the records that describe the workbook."""
+
+    def __init__(self) -> None:
+        self.parts = Parts(workbook="Workbook", scope=Scope(wide=False))
+        self.kinds: list[int] = []
+        self._formats: dict[int, str] = {}
+        self._names: list[bytes] = []
+
+    @property
+    def scope(self) -> Scope:
+        assert self.parts.scope is not None  # noqa: S101 - made above
+        return self.parts.scope
+
+    def record(self, code: int, body: bytes) -> None:
+        """Take one record."""
+        parts, scope = self.parts, self.scope
+        if code == 0x85:
+            offset, state, kind = struct.unpack_from("<IBB", body)
+            name = _text(body, 7, body[6])
+            scope.sheets.append(name)
+            kind_word = _SHEET_KINDS.get(kind, "worksheet")
+            if kind_word != "module":
+                parts.sheets.append(Sheet(name, _STATES[state & 3], kind_word, str(offset), len(scope.sheets) - 1))
+        elif code == 0x22:
+            parts.date1904 = body[:2] == b"\x01\x00"
+        elif code == 0x12 and body[:1] == b"\x01":
+            parts.protected.append("workbook")
+        elif code == 0x41E:
+            number, length = struct.unpack_from("<HH", body)
+            self._formats[number] = _text(body, 4, length)
+        elif code == 0xE0:
+            number = struct.unpack_from("<H", body, 2)[0]
+            self.kinds.append(number_kind(self._formats.get(number, ""), number))
+        elif code == 0x876:
+            parts.connections.append("a data connection")
+        else:
+            self._reference(code, body)
+
+    def _reference(self, code: int, body: bytes) -> None:
+        """Records that formulas refer to by number."""
+        scope = self.scope
+        if code == 0x1AE:
+            sheets, kind = struct.unpack_from("<HH", body)
+            linked = Linked(own=kind == 0x0401, addin=kind == 0x3A01)
+            scope.books.append(linked)
+            if not linked.own and not linked.addin:
+                if path := _path(_text(body, 4, kind)).strip():
+                    self.parts.external.append(path if sheets else f"a program or document: {path}")
+                linked.sheets = _texts(body, 5 + kind * (2 if body[4] & 1 else 1), sheets)
+        elif code == 0x23 and scope.books:
+            scope.books[-1].names.append(_text(body, 7, body[6]))
+        elif code == 0x17:
+            for i in range(struct.unpack_from("<H", body)[0]):
+                if 8 + 6 * i <= len(body):
+                    scope.places.append(struct.unpack_from("<Hhh", body, 2 + 6 * i))
+        elif code == 0x18:
+            self._names.append(body)
+            scope.names.append(_name_of(body))
+
+    def finish(self) -> Parts:
+        """The description; names are written out last, for they refer to what comes behind them."""
+        self.parts.names = [_name(body, self.scope) for body in self._names]
+        return self.parts
 
 
 def _text(body: bytes, at: int, length: int) -> str:
@@ -168,28 +208,30 @@ def _path(encoded: str) -> str:
     return "".join({"\x03": "\\", "\x01": ":", "\x02": "\\", "\x04": "..\\"}.get(c, c) for c in text)[:300]
 
 
-def _name(body: bytes, parts: Parts) -> Name:
+def _texts(body: bytes, at: int, count: int) -> list[str]:
+    """Strings one behind the other, each with its length in front."""
+    out: list[str] = []
+    for _ in range(count):
+        if at + 3 > len(body):
+            break
+        length, wide = struct.unpack_from("<HB", body, at)
+        out.append(_text(body, at + 2, length))
+        at += 3 + length * (2 if wide & 1 else 1)
+    return out
+
+
+def _name_of(body: bytes) -> str:
+    if body[0] & 0x20:
+        return f"_xlnm.{_BUILT_IN[body[15]]}" if body[15] < len(_BUILT_IN) else f"built-in {body[15]}"
+    return _text(body, 14, body[3])
+
+
+def _name(body: bytes, scope: Scope) -> Name:
     flags, _, length, size = struct.unpack_from("<HBBH", body)
     index = struct.unpack_from("<H", body, 8)[0]
-    wide = body[14] & 1
-    name = f"built-in {body[15]}" if flags & 0x20 else _text(body, 14, length)
-    formula = body[15 + length * (2 if wide else 1) :][:size]
-    broken = is_broken(formula)
-    sheet = parts.sheets[index - 1].name if 0 < index <= len(parts.sheets) else None
-    return Name(name, "#REF!" if broken else "(not decoded)", sheet, bool(flags & 1))
-
-
-def is_volatile(tokens: bytes) -> bool:
-    """Whether the first tokens of a formula say that it changes by itself."""
-    # such a formula begins with the attribute that says so, or is one volatile function without arguments
-    first = tokens[:3]
-    alone = len(first) == 3 and first[0] in {0x21, 0x41, 0x61} and (first[1] | first[2] << 8) in _VOLATILE
-    return alone or (first[:1] == b"\x19" and bool(first[1] & 1))
-
-
-def is_broken(tokens: bytes) -> bool:
-    """Whether a name's formula begins with a reference to cells that no longer exist."""
-    return bool(tokens) and tokens[0] in _BROKEN_REFERENCE
+    formula = body[15 + length * (2 if body[14] & 1 else 1) :][:size]
+    sheet = scope.sheets[index - 1] if 0 < index <= len(scope.sheets) else None
+    return Name(_name_of(body), formula_text(formula, scope) or "(not decoded)", sheet, bool(flags & 1))
 
 
 class _Sheet:
@@ -199,22 +241,13 @@ class _Sheet:
         self.data, self.offset, self.styles, self.parts, self.name = data, offset, styles, parts, name
         self.scan = SheetScan(kinds=np.zeros((256, len(KINDS)), np.int64))
         self.errors: list[tuple[int, str]] = []
-        self.volatile: list[int] = []
         self.no_dates: list[tuple[int, str]] = []
         self.uncached: list[tuple[int, str]] = []
 
     def run(self) -> SheetScan:
-        data, scan = self.data, self.scan
-        depth = 0
-        for code, at, length in _records(data, self.offset):
-            if code == 0x809:
-                depth += 1
-            elif code == 0x0A:
-                depth -= 1
-                if depth <= 0:
-                    break
-            elif depth == 1:
-                self._record(code, at, length)
+        scan = self.scan
+        for code, at, length in sheet_records(self.data, self.offset):
+            self._record(code, at, length)
         scan.kinds = scan.kinds[: scan.last_column]
         if len(self.uncached) < scan.formulas:
             # Excel, too, writes an empty result for a formula that gives an empty text; only where every
@@ -227,8 +260,6 @@ class _Sheet:
         ):
             found.sort()
             marks.add(np.asarray([p for p, _ in found], np.int64), lambda i, f=found: f[i][1])
-        scan.volatile.add(np.asarray(sorted(self.volatile), np.int64), lambda _i: "")
-        scan.not_looked.append("the text of formulas in .xls")
         return scan
 
     def _cell(self, row: int, column: int, kind: int) -> None:
@@ -254,12 +285,12 @@ class _Sheet:
             self._number(*struct.unpack_from("<HHHd", data, at))
         elif code == 0x27E:
             row, column, style, rk = struct.unpack_from("<HHHI", data, at)
-            self._number(row, column, style, _rk(rk))
+            self._number(row, column, style, rk_number(rk))
         elif code == 0xBD:
             row, column = struct.unpack_from("<HH", data, at)
             for i in range((length - 6) // 6):
                 style, rk = struct.unpack_from("<HI", data, at + 4 + 6 * i)
-                self._number(row, column + i, style, _rk(rk))
+                self._number(row, column + i, style, rk_number(rk))
         elif code in {0xFD, 0x204, 0xD6}:
             row, column = struct.unpack_from("<HH", data, at)
             self._cell(row, column, TEXT)
@@ -304,9 +335,6 @@ class _Sheet:
         row, column, style = struct.unpack_from("<HHH", data, at)
         result = data[at + 6 : at + 14]
         scan.formulas += 1
-        first = data[at + 22 : at + 25]
-        if is_volatile(first):
-            self.volatile.append((row + 1) * COLUMNS + column)
         if result[6:8] != b"\xff\xff":
             self._number(row, column, style, struct.unpack("<d", result)[0])
             return
@@ -323,7 +351,7 @@ def is_no_date(value: float, *, date1904: bool) -> bool:
     return value < 0 or (60 <= value < 61 and not date1904)
 
 
-def _rk(raw: int) -> float:
+def rk_number(raw: int) -> float:
     """A number in its short form."""
     if raw & 2:
         value = float(raw >> 2 if raw < 1 << 31 else (raw >> 2) - (1 << 30))

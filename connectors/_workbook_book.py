@@ -183,6 +183,18 @@ class Book:
             self._texts = np.asarray([*shared_texts(self.package, self.parts.workbook), ""], object)[:-1]
         return self._texts
 
+    def formulas(self, sheet: Sheet) -> Iterator[tuple[int, int, str | None]]:
+        """Row, column and text of the formulas of a binary sheet; None for one whose tokens are not known."""
+        from weighbridge.connectors import _workbook_binary_formulas as binary
+        from weighbridge.connectors._workbook_biff import workbook_stream
+
+        scope = self.parts.scope
+        if scope is None:
+            return iter(())
+        if self.format == "xlsb":
+            return binary.xlsb_formulas(self.package, sheet.part, scope)
+        return binary.xls_formulas(workbook_stream(self.package), int(sheet.part), scope)
+
     def grid(self, sheet: Sheet) -> Grid | CellValues:
         """The sheet's values. Raises `FileError` where the sheet would not fit in memory or cannot be read."""
         scan = self.scan(sheet)

@@ -142,9 +142,8 @@ class SheetScan:
     first_cells: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     """(row, column, kind, type attribute, raw) of the first rows."""
     hidden_columns: list[str] = field(default_factory=list)
-    """Letters; of binary formats only, as `merged`, `volatile` and `protected` are: XML says them in head and tail."""
+    """Letters; of binary formats only, as `merged` and `protected` are: XML says them in head and tail."""
     merged: list[str] = field(default_factory=list)
-    volatile: Marks = field(default_factory=lambda: Marks(keep=0))
     protected: bool = False
     rules: int = 0
     """Conditional formats, of binary formats only."""

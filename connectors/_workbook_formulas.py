@@ -6,6 +6,7 @@ import hashlib
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weighbridge.connectors._workbook_cells import column_number, unescape
@@ -15,7 +16,8 @@ __all__ = ["Formulas", "r1c1"]
 KEPT = 50_000
 """Formulas of a workbook whose references are followed; beyond that it is said that they were not."""
 MAX_EDGES = 2_000_000
-_VOLATILE = re.compile(rb"\b(?:NOW|TODAY|RAND|RANDBETWEEN|RANDARRAY|OFFSET|INDIRECT|CELL|INFO)\(", re.IGNORECASE)
+_VOLATILE = re.compile(r"\b(?:NOW|TODAY|RAND|RANDBETWEEN|RANDARRAY|OFFSET|INDIRECT|CELL|INFO)\(", re.IGNORECASE)
+_OUTSIDE = re.compile(r"\[\d+\]")
 _STRING = re.compile(r'"(?:[^"]|"")*"')
 _REFERENCE = re.compile(
     r"(?P<sheet>(?:'(?:[^']|'')+'|[\w.\[\]]+)!)?"
@@ -23,8 +25,20 @@ _REFERENCE = re.compile(
     r"(?::(?P<ca2>\$?)(?P<c2>[A-Za-z]{1,3})(?P<ra2>\$?)(?P<r2>\d{1,7}))?"
     r"(?![\w(!.])"
 )
-_BEFORE = re.compile(r"[\w.$]$")
+_WHOLE = re.compile(
+    r"(?P<sheet>(?:'(?:[^']|'')+'|[\w.\[\]]+)!)?"
+    r"(?:(?P<ca>\$?)(?P<c>[A-Za-z]{1,3}):(?P<ca2>\$?)(?P<c2>[A-Za-z]{1,3})"
+    r"|(?P<ra>\$?)(?P<r>\d{1,7}):(?P<ra2>\$?)(?P<r2>\d{1,7}))"
+    r"(?![\w(!.:$])"
+)
+_BEFORE = re.compile(r"[\w.$:]$")
+_WORD = re.compile(r"(?<![\w.!'$])[A-Za-z_\\][\w.]*(?![\w(!.\[])")
+_PLACE_ONLY = re.compile(r"\b(?:ROWS?|COLUMNS?|AREAS|ISREF|ISFORMULA|FORMULATEXT|SHEETS?)\([^()]*\)", re.IGNORECASE)
+"""Functions that ask where a reference lies and not what is there."""
+MAX_ROW, MAX_COLUMN = 1_048_576, 16_384
 Cell = tuple[str, int, int]
+Area = tuple[str, int, int, int, int]
+"""Sheet, top, left, bottom, right."""
 
 
 @dataclass(slots=True)
@@ -38,34 +52,35 @@ class _Formula:
 
 @dataclass(slots=True)
 class Formulas:
-    """Collects formulas sheet by sheet; `done` answers."""
+    """Collects formulas sheet by sheet."""
 
     kept: dict[str, list[_Formula]] = field(default_factory=lambda: defaultdict(list))
     count: int = 0
     volatile: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     volatile_count: int = 0
     external: int = 0
-    broken: int = 0
 
     def add(self, sheet: str, row: int, column: int, attributes: bytes, text: bytes) -> None:
-        """One formula cell of the scan."""
-        self.count += 1
-        if text:
-            if b"(" in text and _VOLATILE.search(text):
-                self.volatile_count += 1
-                if len(self.volatile[sheet]) < 20:
-                    self.volatile[sheet].append((row, column))
-            if b"[" in text and re.search(rb"\[\d+\]", text):
-                self.external += 1
-            if b"#REF!" in text:
-                self.broken += 1
-        if self.count > KEPT:
-            return
+        """One formula cell of the XML."""
         shared = None
         if b't="shared"' in attributes:
             found = re.search(rb'si="(\d+)"', attributes)
             shared = found[1].decode() if found else None
-        self.kept[sheet].append(_Formula(row, column, unescape(text) if text else "", shared))
+        self.add_text(sheet, row, column, unescape(text) if text else "", shared)
+
+    def add_text(self, sheet: str, row: int, column: int, text: str, shared: str | None = None) -> None:
+        """One formula cell; the first of those that share a formula has its text, the others none."""
+        self.count += 1
+        if text:
+            clean = _STRING.sub("", text) if '"' in text else text
+            if "(" in clean and _VOLATILE.search(clean):
+                self.volatile_count += 1
+                if len(self.volatile[sheet]) < 20:
+                    self.volatile[sheet].append((row, column))
+            if "[" in clean and _OUTSIDE.search(clean):
+                self.external += 1
+        if self.count <= KEPT:
+            self.kept[sheet].append(_Formula(row, column, text, shared))
 
     @property
     def complete(self) -> bool:
@@ -92,11 +107,14 @@ class Formulas:
 
     # --- circles -------------------------------------------------------------------------------------------
 
-    def circles(self) -> tuple[list[Cell], bool]:
-        """Cells that depend on themselves, and whether all formulas could be followed."""
+    def circles(self, names: Mapping[str, str] | None = None) -> tuple[list[Cell], str]:
+        """Cells that depend on themselves, and which formulas were not followed (empty: all were).
+
+        `names` is what the workbook's defined names refer to.
+        """
         cells: dict[Cell, list[tuple[str, int, int, int, int]]] = {}
         by_column: dict[tuple[str, int], list[int]] = defaultdict(list)
-        names = {sheet.casefold(): sheet for sheet in self.kept}
+        follow = _Areas({sheet.casefold(): sheet for sheet in self.kept}, names or {})
         for sheet, formulas in self.kept.items():
             masters: dict[str, _Formula] = {}
             for one in formulas:
@@ -105,50 +123,97 @@ class Formulas:
                     masters[one.shared] = one
                 elif one.shared is not None and (master := masters.get(one.shared)):
                     text, d_row, d_column = master.text, one.row - master.row, one.column - master.column
-                cells[sheet, one.row, one.column] = list(_areas(text, sheet, names, d_row, d_column))
+                cells[sheet, one.row, one.column] = follow(text, sheet, d_row, d_column)
                 by_column[sheet, one.column].append(one.row)
         for rows in by_column.values():
             rows.sort()
+        filled: dict[str, list[int]] = defaultdict(list)
+        for sheet, column in by_column:
+            filled[sheet].append(column)
         edges = 0
         graph: dict[Cell, list[Cell]] = {}
         for cell, areas in cells.items():
             targets: list[Cell] = []
             for sheet, top, left, bottom, right in areas:
-                for column in range(left, min(right, left + 16_384) + 1):
-                    rows = by_column.get((sheet, column))
+                for column in filled.get(sheet, ()) if right - left > 50 else range(left, right + 1):
+                    rows = by_column.get((sheet, column)) if left <= column <= right else None
                     if rows:
                         low, high = bisect_left(rows, top), bisect_right(rows, bottom)
                         targets.extend((sheet, row, column) for row in rows[low:high])
                 edges += len(targets)
                 if edges > MAX_EDGES:
-                    return [], False
+                    return [], f"circular references: the formulas refer to each other more than {MAX_EDGES:,} times"
             graph[cell] = targets
-        return _on_circles(graph), self.complete
+        rest = f"circular references and formula shapes beyond the first {KEPT:,} formulas"
+        return _on_circles(graph), "" if self.complete else rest
 
 
-def _areas(
-    text: str, sheet: str, names: dict[str, str], d_row: int, d_column: int
-) -> list[tuple[str, int, int, int, int]]:
-    out = []
-    for found in _references(text):
-        target = sheet
-        if found["sheet"]:
-            name = found["sheet"][:-1].strip("'").replace("''", "'").casefold()
-            if name not in names:
+class _Areas:
+    """The rectangles that a formula refers to: by cells, whole rows or columns, and names."""
+
+    def __init__(self, sheets: Mapping[str, str], names: Mapping[str, str]) -> None:
+        self.sheets = sheets
+        self.names = {name.casefold(): text for name, text in names.items()}
+        self.named: dict[str, list[Area]] = {}
+
+    def __call__(self, text: str, sheet: str, d_row: int = 0, d_column: int = 0) -> list[Area]:
+        clean = _STRING.sub(_spaces, text)
+        if "(" in clean:
+            clean = _PLACE_ONLY.sub(_spaces, clean)
+        out: list[Area] = []
+        for found in _references(clean):
+            row, row2 = int(found["r"]), int(found["r2"] or found["r"])
+            column, column2 = column_number(found["c"]), column_number(found["c2"] or found["c"])
+            row += 0 if found["ra"] else d_row
+            column += 0 if found["ca"] else d_column
+            row2 += 0 if (found["ra2"] if found["r2"] else found["ra"]) else d_row
+            column2 += 0 if (found["ca2"] if found["c2"] else found["ca"]) else d_column
+            out += self._area(found["sheet"], sheet, (row, column, row2, column2))
+        if ":" in clean:
+            out += self._whole(clean, sheet, d_row, d_column)
+        if self.names:
+            for word in _WORD.findall(clean):
+                out += self._name(word.casefold(), sheet)
+        return out
+
+    def _whole(self, clean: str, sheet: str, d_row: int, d_column: int) -> Iterator[Area]:
+        for found in _WHOLE.finditer(clean):
+            if _BEFORE.search(clean, 0, found.start()):
                 continue
-            target = names[name]
-        row = int(found["r"]) + (0 if found["ra"] else d_row)
-        column = column_number(found["c"]) + (0 if found["ca"] else d_column)
-        row2, column2 = row, column
-        if found["r2"]:
-            row2 = int(found["r2"]) + (0 if found["ra2"] else d_row)
-            column2 = column_number(found["c2"]) + (0 if found["ca2"] else d_column)
-        out.append((target, min(row, row2), min(column, column2), max(row, row2), max(column, column2)))
-    return out
+            row, row2, column, column2 = 1, MAX_ROW, 1, MAX_COLUMN
+            if found["c"]:
+                column = column_number(found["c"]) + (0 if found["ca"] else d_column)
+                column2 = column_number(found["c2"]) + (0 if found["ca2"] else d_column)
+            else:
+                row = int(found["r"]) + (0 if found["ra"] else d_row)
+                row2 = int(found["r2"]) + (0 if found["ra2"] else d_row)
+            yield from self._area(found["sheet"], sheet, (row, column, row2, column2))
+
+    def _area(self, prefix: str | None, sheet: str, corners: tuple[int, int, int, int]) -> Iterator[Area]:
+        row, column, row2, column2 = corners
+        if prefix:
+            name = self.sheets.get(prefix[:-1].strip("'").replace("''", "'").casefold())
+            if name is None:
+                return
+            sheet = name
+        yield sheet, min(row, row2), min(column, column2), max(row, row2), max(column, column2)
+
+    def _name(self, word: str, sheet: str) -> list[Area]:
+        text = self.names.get(word)
+        if text is None:
+            return []
+        if word not in self.named:
+            self.named[word] = []  # a name that leads to itself ends here
+            self.named[word] = self(text.lstrip("="), sheet)
+        return self.named[word]
+
+
+def _spaces(found: re.Match[str]) -> str:
+    return " " * len(found[0])
 
 
 def _references(text: str) -> list[re.Match[str]]:
-    clean = _STRING.sub(lambda m: " " * len(m[0]), text)
+    clean = _STRING.sub(_spaces, text)
     return [m for m in _REFERENCE.finditer(clean) if not _BEFORE.search(clean, 0, m.start())]
 
 

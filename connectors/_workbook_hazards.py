@@ -37,15 +37,14 @@ RULES_WARN = 500
 PHANTOM = 100
 MIXED_SHARE = 0.4
 MIXED_CELLS = 10
-_ALWAYS = ("circular references", "the text and shape of formulas", "which formulas use links to other workbooks")
 BINARY_UNREAD = {
     # what the records of these formats would tell and is not read
-    "xls": (*_ALWAYS, "formulas without a value on sheets where other formulas have one"),
+    "xls": ("formulas without a value on sheets where other formulas have one", "what query tables are connected to"),
     "xlsb": (
-        *_ALWAYS, "formulas without a value, for which the format stores a number all the same", "tables",
-        "what data connections, pivot caches and links in binary parts point to",
+        "formulas without a value, for which the format stores a number all the same",
+        "what data connections and pivot caches in binary parts point to",
     ),
-}  # fmt: skip
+}
 _COL = re.compile(rb'<col [^>]*?\bhidden="(?:1|true)"[^>]*>')
 _MERGE = re.compile(rb'<mergeCell [^>]*?\bref="([A-Z]+\d+:[A-Z]+\d+)"')
 _DIMENSION = re.compile(rb'<dimension [^>]*?\bref="([A-Z]+)(\d+)(?::([A-Z]+)(\d+))?"')
@@ -83,11 +82,11 @@ def find_hazards(book: Book, report: WorkbookReport) -> None:
     _upstream(book, report, formulas)
     _sheets(book, report)
     _cells(report, looked)
-    _formulas(report, looked, formulas)
+    _formulas(book, report, formulas)
     _layout(book, report, looked)
     _columns(report, looked)
     report.not_looked_at.extend(dict.fromkeys(note for one in looked for note in one.scan.not_looked))
-    if book.format in {"xls", "xlsb"}:
+    if book.format in BINARY_UNREAD:
         report.not_looked_at.extend(f"in .{book.format}: {what}" for what in BINARY_UNREAD[book.format])
     report.fingerprint = _fingerprint(book, looked, formulas, macros)
 
@@ -96,6 +95,12 @@ def _look(book: Book, sheet: Sheet, formulas: Formulas) -> _Looked:
     if book.format in {"xls", "xlsb"}:
         scan = book.scan(sheet)
         complete(book, sheet, scan, classify)
+        unknown = 0
+        for row, column, text in book.formulas(sheet):
+            formulas.add_text(sheet.name, row, column, text or "")
+            unknown += text is None
+        if unknown:
+            scan.not_looked.append(f"{unknown} formula(s) of {sheet.name} that are written in a way not known here")
         return _Looked(sheet, scan)
     package = book.package
     if not package.has(sheet.part):
@@ -373,24 +378,22 @@ def _cells(report: WorkbookReport, looked: list[_Looked]) -> None:
         report.add("long_numbers", count, places, text, by_sheet=by_sheet)
 
 
-def _formulas(report: WorkbookReport, looked: list[_Looked], formulas: Formulas) -> None:
-    binary = [one for one in looked if len(one.scan.volatile)]
-    count = formulas.volatile_count + sum(len(one.scan.volatile) for one in binary)
+def _formulas(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
+    count = formulas.volatile_count
     if count:
         places = [f"{sheet}!{place(r, c)}" for sheet, cells in formulas.volatile.items() for r, c in cells]
-        places += [p for one in binary for p in one.at(one.scan.volatile.packed[:20].tolist())]
         text = (
             f"{count} formula(s) change whenever the file is opened or calculated (NOW, TODAY, "
             "RAND, OFFSET, INDIRECT): two readers see two values."
         )
         report.add("volatile_formulas", count, places, text)
-    circles, complete = formulas.circles()
+    circles, unfollowed = formulas.circles({n.name: n.refers_to for n in book.parts.names})
     if circles:
         places = [f"{sheet}!{place(row, column)}" for sheet, row, column in circles[:20]]
         text = f"{len(circles)} cell(s) depend on themselves; Excel shows 0 there or the value of an earlier round."
         report.add("circular_references", len(circles), places, text)
-    if not complete:
-        report.not_looked_at.append("circular references and formula shapes beyond the first 50,000 formulas")
+    if unfollowed:
+        report.not_looked_at.append(unfollowed)
 
 
 # --- layout ----------------------------------------------------------------------------------------------------

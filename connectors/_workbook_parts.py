@@ -11,6 +11,7 @@ import numpy as np
 
 from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, NotCanonical, unescaped
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
+from weighbridge.connectors._workbook_tokens import Scope
 
 __all__ = [
     "Name",
@@ -36,6 +37,7 @@ class Sheet:
     kind: str
     """`worksheet`, `chartsheet`, `dialogsheet`, `macrosheet`."""
     part: str
+    """Part of the package; of a .xls where its records begin."""
     index: int = 0
     """Place among all sheets, from 0."""
 
@@ -82,6 +84,8 @@ class Parts:
     connections: list[str] = field(default_factory=list)
     cell_formats: int = 0
     """Cell formats of a .xls."""
+    scope: Scope | None = None
+    """What formulas of binary formats refer to by number."""
 
     def sheet(self, name: str) -> Sheet | None:
         wanted = name.casefold()
@@ -112,7 +116,8 @@ def read_parts(package: Package) -> Parts:
                 )
             )
         elif tag == "workbookPr":
-            parts.date1904 = (node.get("date1904") or "0") in {"1", "true"}
+            # newer Excel writes a second element of this name, in an extension, that says nothing of dates
+            parts.date1904 |= node.get("date1904") in {"1", "true"}
         elif tag == "workbookProtection" and _locks(node):
             parts.protected.append("workbook")
         elif tag == "calcPr":

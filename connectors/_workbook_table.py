@@ -96,7 +96,7 @@ def _table(book: Book, name: str) -> Region:
     table = book.table(name)
     if table is None:
         have = ", ".join(f"#{t.name}" for t in book.parts.tables[:20]) or "none"
-        unread = " Tables of .xls and .xlsb files are not read." if book.format in {"xls", "xlsb"} else ""
+        unread = " An .xls file has no tables." if book.format == "xls" else ""
         raise MissingObjectError(f"{book.path}: there is no table {name}; its tables: {have}.{unread}")
     sheet = book.parts.sheet(table.sheet)
     found = RANGE.match(table.reference)

@@ -1,8 +1,7 @@
 """Reads the binary parts of an .xlsb: sheets, formats, and what its cells hold that values would lose.
 
 Looked at: sheet states, macro sheets (by relationship), date system, protection, merges, hidden rows and columns,
-cell kinds, error cells, volatile formulas, names that point nowhere, conditional formats. Not looked at: the text of
-formulas, tables; callers say so.
+cell kinds, error cells, names, tables, conditional formats; formulas by `_workbook_binary_formulas`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_biff import ERROR_TEXT, _rk, is_broken, is_no_date, is_volatile
+from weighbridge.connectors._workbook_biff import is_no_date, rk_number
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
@@ -28,16 +27,17 @@ from weighbridge.connectors._workbook_cells import (
     place,
 )
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, workbook_part
-from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, number_kind, read_properties
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, number_kind, read_properties
+from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
-__all__ = ["live_link", "read_xlsb", "scan_xlsb", "xlsb_styles"]
+__all__ = ["live_link", "read_xlsb", "scan_xlsb", "value_end", "xlsb_records", "xlsb_styles"]
 
 _CELL_KIND = {2: -1, 3: ERROR, 4: BOOL, 5: -1, 6: TEXT, 7: TEXT, 8: TEXT, 9: -1, 10: BOOL, 11: ERROR}
 """Record of a cell -> kind; -1 is a number whose format decides."""
 MAX_CARRY = 16 << 20
 
 
-def _records(package: Package, part: str) -> Iterator[tuple[int, bytes]]:
+def xlsb_records(package: Package, part: str) -> Iterator[tuple[int, bytes]]:
     """(record type, body) of a binary part, streamed."""
     carry = b""
     for chunk in package.raw(part):
@@ -95,9 +95,11 @@ def read_xlsb(package: Package) -> Parts:
     """The workbook's description."""
     main = workbook_part(package) or "xl/workbook.bin"
     relations = {r.id: r for r in package.relations(main)}
-    parts = Parts(workbook=main)
+    scope = Scope(wide=True)
+    parts = Parts(workbook=main, scope=scope)
+    names: list[bytes] = []
     try:
-        for code, body in _records(package, main):
+        for code, body in xlsb_records(package, main):
             if code == 156:
                 state = struct.unpack_from("<I", body)[0]
                 relation_id, at = _wide(body, 8)
@@ -108,38 +110,89 @@ def read_xlsb(package: Package) -> Parts:
                 word = ("visible", "hidden", "veryHidden")[min(state, 2)]
                 target = relation.target if relation else ""
                 parts.sheets.append(Sheet(name, word, kind, target, len(parts.sheets)))
+                scope.sheets.append(name)
             elif code == 153:
                 parts.date1904 = bool(body[0] & 1)
             elif code == 39:
-                parts.names.append(_name(body, parts))
+                names.append(body)
+                scope.names.append(_wide(body, 9)[0])
             elif code == 534:
                 parts.protected.append("workbook")
+            elif code in {357, 358, 667}:
+                scope.books.append(Linked(own=code != 667, addin=code == 667))
+            elif code == 355:
+                relation = relations.get(_wide(body, 0)[0])
+                scope.books.append(_linked(package, relation.target if relation else ""))
+            elif code == 362:
+                scope.places.extend(struct.unpack_from("<Iii", body, 4 + 12 * i) for i in range((len(body) - 4) // 12))
+        parts.names = [_name(body, parts, scope) for body in names]
     except (struct.error, IndexError):
         raise _damaged(package, main) from None
+    for sheet in parts.sheets:
+        if sheet.kind == "worksheet":
+            parts.tables.extend(_tables(package, sheet))
     read_properties(package, parts)
     return parts
 
 
-def _name(body: bytes, parts: Parts) -> Name:
+def _name(body: bytes, parts: Parts, scope: Scope) -> Name:
     """Flags (4 bytes), shortcut key (1), sheet (4), name, size of the formula (4), its tokens."""
     flags, index = struct.unpack_from("<IxI", body)
     name, at = _wide(body, 9)
     size = struct.unpack_from("<I", body, at)[0]
     sheet = parts.sheets[index].name if index < len(parts.sheets) else None
-    broken = is_broken(body[at + 4 : at + 4 + size])
-    return Name(name, "#REF!" if broken else "(not decoded)", sheet, bool(flags & 1))
+    text = formula_text(body[at + 4 : at + 4 + size], scope)
+    return Name(name, text or "(not decoded)", sheet, bool(flags & 1))
 
 
-def _tokens(code: int, body: bytes) -> bytes:
-    """The first tokens of the formula of a cell record: behind its value, two bytes of flags and the formula's size."""
-    at = _wide(body, 8)[1] if code == 8 else 16 if code == 9 else 9
-    return body[at + 6 : at + 9]
+def _linked(package: Package, part: str) -> Linked:
+    """The sheets and names of another workbook, as far as this one remembers them."""
+    found = Linked()
+    if package.has(part):
+        for code, body in xlsb_records(package, part):
+            if code == 359:
+                at = 4
+                for _ in range(min(struct.unpack_from("<I", body)[0], 10_000)):
+                    name, at = _wide(body, at)
+                    found.sheets.append(name)
+            elif code == 577:
+                found.names.append(_wide(body, 0)[0])
+    return found
+
+
+def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:
+    """The tables of a sheet: their rectangle (rows, then columns), kind, number, header and totals rows, names."""
+    for relation in package.relations(sheet.part):
+        if relation.kind != "table" or not package.has(relation.target):
+            continue
+        try:
+            head, columns = b"", []
+            for code, body in xlsb_records(package, relation.target):
+                if code == 343:
+                    head = body
+                elif code == 347:
+                    name, at = _wide(body, 24)
+                    columns.append(_wide(body, at)[0] or name)
+            if not head:
+                continue
+            top, bottom, left, right, _kind, _number, header, totals = struct.unpack_from("<8I", head)
+            name, at = _wide(head, 64)
+            shown = _wide(head, at)[0]
+            reference = f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}"
+            yield Table(shown or name, sheet.name, reference, header, totals, tuple(columns))
+        except (struct.error, IndexError):
+            raise _damaged(package, relation.target) from None
+
+
+def value_end(code: int, body: bytes) -> int:
+    """Where the value of a formula's cell record ends: two bytes of flags and the formula follow."""
+    return _wide(body, 8)[1] if code == 8 else 16 if code == 9 else 9
 
 
 def live_link(package: Package, part: str) -> str | None:
     """A link to a running program (DDE), as `program|topic`; None where it leads to a workbook."""
     try:
-        for code, body in _records(package, part):
+        for code, body in xlsb_records(package, part):
             if code == 360 and struct.unpack_from("<H", body)[0] == 1:
                 service, at = _wide(body, 2)
                 return f"DDE {service or '?'}|{_wide(body, at)[0]}"
@@ -157,7 +210,7 @@ def xlsb_styles(package: Package) -> Styles:
     kinds: list[int] = []
     cells = False
     try:
-        for code, body in _records(package, "xl/styles.bin"):
+        for code, body in xlsb_records(package, "xl/styles.bin"):
             if code == 44:
                 codes[struct.unpack_from("<H", body)[0]] = _wide(body, 2)[0]
             elif code == 617:
@@ -177,7 +230,7 @@ def xlsb_styles(package: Package) -> Styles:
 
 
 def _number(code: int, body: bytes) -> float:
-    return _rk(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
+    return rk_number(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
 
 
 def _layout(scan: SheetScan, code: int, body: bytes) -> None:
@@ -201,10 +254,9 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
     errors: list[int] = []
     error_raw: list[str] = []
     no_dates: list[int] = []
-    volatile: list[int] = []
     row = 0
     try:
-        for code, body in _records(package, part):
+        for code, body in xlsb_records(package, part):
             if code == 0 and len(body) >= 12:
                 row = struct.unpack_from("<I", body)[0] + 1
                 scan.styled_row = max(scan.styled_row, row)
@@ -218,7 +270,9 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
                 if kind < 0:
                     kind = formats[min(style & 0xFFFFFF, len(formats) - 1)]
                     value = (
-                        _rk(struct.unpack_from("<I", body, 8)[0]) if code == 2 else struct.unpack_from("<d", body, 8)[0]
+                        rk_number(struct.unpack_from("<I", body, 8)[0])
+                        if code == 2
+                        else struct.unpack_from("<d", body, 8)[0]
                     )
                     if kind in {DATE, DATETIME} and is_no_date(value, date1904=date1904):
                         no_dates.append(row * COLUMNS + column)
@@ -235,8 +289,6 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
                     error_raw.append(ERROR_TEXT.get(body[8], "#ERROR"))
                 if code >= 8:
                     scan.formulas += 1
-                    if is_volatile(_tokens(code, body)):
-                        volatile.append(row * COLUMNS + column)
             else:
                 _layout(scan, code, body)
     except (struct.error, IndexError):
@@ -244,6 +296,5 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
     order = np.argsort(np.asarray(errors, np.int64), kind="stable")
     scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
     scan.no_dates.add(np.asarray(sorted(no_dates), np.int64), lambda _i: "date")
-    scan.volatile.add(np.asarray(sorted(volatile), np.int64), lambda _i: "")
     scan.kinds = scan.kinds[: scan.last_column].copy()
     return scan

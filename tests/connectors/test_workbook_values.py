@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zipfile
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_every_way_to_write_a_cell(tmp_path: Path) -> None:
 def test_a_cell_that_is_not_of_its_kind_is_said_and_not_guessed(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(WorkbookProblem, match="cannot be read"):
         first_row(made(tmp_path / "b.xlsx", cells(wrong)))
+
+
+def test_the_date_system_is_read_where_an_extension_has_an_element_of_its_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "b.xlsx", "").path
+    with zipfile.ZipFile(path) as old:
+        parts = {i.filename: old.read(i) for i in old.infolist()}
+    extension = b'<extLst><ext><x15:workbookPr xmlns:x15="urn:x" chartTrackingRefBase="1"/></ext></extLst></workbook>'
+    main = re.sub(rb"<workbookPr[^>]*>", b'<workbookPr date1904="1"/>', parts["xl/workbook.xml"])
+    parts["xl/workbook.xml"] = main.replace(b"</workbook>", extension)
+    with zipfile.ZipFile(path, "w") as new:
+        for part, body in parts.items():
+            new.writestr(part, body)
+    assert Book(path).parts.date1904
 
 
 def test_cells_out_of_order_stand_where_they_say(tmp_path: Path) -> None:
