@@ -223,7 +223,7 @@ def _mended(raw: str, reason: str, type_: pa.DataType) -> tuple[Any, bool]:
         return None, False
     if pa.types.is_decimal(type_):
         return decimal.Decimal(raw), True
-    if "E" in raw and pa.types.is_floating(type_):
+    if pa.types.is_floating(type_) and ("E" in raw or int(raw) == int(float(raw))):
         return float(raw), True
     return None, False
 

@@ -31,7 +31,7 @@ from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
 from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
-__all__ = ["is_no_date", "ole_streams", "read_xls", "rk_number", "sheet_records", "workbook_stream"]
+__all__ = ["is_long", "is_no_date", "ole_streams", "read_xls", "rk_number", "sheet_records", "workbook_stream"]
 
 MAX_STREAM = 512 << 20
 _SHEET_KINDS = {0: "worksheet", 1: "macrosheet", 2: "chartsheet", 6: "module"}
@@ -243,6 +243,7 @@ class _Sheet:
         self.errors: list[tuple[int, str]] = []
         self.no_dates: list[tuple[int, str]] = []
         self.uncached: list[tuple[int, str]] = []
+        self.long_numbers: list[tuple[int, str]] = []
 
     def run(self) -> SheetScan:
         scan = self.scan
@@ -257,6 +258,7 @@ class _Sheet:
             (scan.errors, self.errors),
             (scan.no_dates, self.no_dates),
             (scan.uncached, self.uncached),
+            (scan.long_numbers, self.long_numbers),
         ):
             found.sort()
             marks.add(np.asarray([p for p, _ in found], np.int64), lambda i, f=found: f[i][1])
@@ -278,6 +280,8 @@ class _Sheet:
         self._cell(row, column, kind)
         if kind in {DATE, DATETIME} and is_no_date(value, date1904=self.parts.date1904):
             self.no_dates.append(((row + 1) * COLUMNS + column, repr(value)))
+        if is_long(value):
+            self.long_numbers.append(((row + 1) * COLUMNS + column, str(int(value))))
 
     def _record(self, code: int, at: int, length: int) -> None:
         data = self.data
@@ -311,6 +315,7 @@ class _Sheet:
             scan.styled_row = max(scan.styled_row, row + 1)
         elif code == 0x208 and length >= 16:
             row = struct.unpack_from("<H", data, at)[0]
+            scan.styled_row = max(scan.styled_row, row + 1)
             if struct.unpack_from("<I", data, at + 12)[0] & 0x20:
                 scan.hidden_rows += 1
                 if len(scan.hidden_row_places) < 20:
@@ -349,6 +354,11 @@ class _Sheet:
 def is_no_date(value: float, *, date1904: bool) -> bool:
     """Whether a number is no day of the calendar: negative, or 29 February 1900."""
     return value < 0 or (60 <= value < 61 and not date1904)
+
+
+def is_long(value: float) -> bool:
+    """Whether a number is whole and has more than 15 digits, as an id has that a double cannot be trusted with."""
+    return 1e15 <= abs(value) < 1e31 and value.is_integer()
 
 
 def rk_number(raw: int) -> float:

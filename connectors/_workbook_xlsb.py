@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_biff import is_no_date, rk_number
+from weighbridge.connectors._workbook_biff import is_long, is_no_date, rk_number
 from weighbridge.connectors._workbook_cells import (
     BOOL,
     COLUMNS,
@@ -254,6 +254,7 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
     errors: list[int] = []
     error_raw: list[str] = []
     no_dates: list[int] = []
+    long_numbers: dict[int, str] = {}
     row = 0
     try:
         for code, body in xlsb_records(package, part):
@@ -276,6 +277,8 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
                     )
                     if kind in {DATE, DATETIME} and is_no_date(value, date1904=date1904):
                         no_dates.append(row * COLUMNS + column)
+                    if is_long(value):
+                        long_numbers[row * COLUMNS + column] = str(int(value))
                 if column >= COLUMNS or not 0 < row <= 1_048_576:
                     raise _damaged(package, part)
                 scan.cells += 1
@@ -295,6 +298,8 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
         raise _damaged(package, part) from None
     order = np.argsort(np.asarray(errors, np.int64), kind="stable")
     scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
+    long_at = sorted(long_numbers)
+    scan.long_numbers.add(np.asarray(long_at, np.int64), lambda i: long_numbers[long_at[i]])
     scan.no_dates.add(np.asarray(sorted(no_dates), np.int64), lambda _i: "date")
     scan.kinds = scan.kinds[: scan.last_column].copy()
     return scan

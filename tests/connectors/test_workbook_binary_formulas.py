@@ -127,6 +127,42 @@ def test_a_binary_table_is_an_address(tmp_path: Path) -> None:
     assert inspect_workbook(path).fingerprint["tables"] == {"Amounts": ["id", "amount"]}
 
 
+SHEET = record(156, struct.pack("<II", 1, 3) + wide("rId2") + wide("Aside"))
+BINARY_CASES = {
+    "date1904": ({"names": record(153, struct.pack("<II", 1, 0) + wide(""))}, 1, ("b.xlsb",)),
+    "hidden_sheets": ({"names": SHEET}, 1, ("Aside",)),
+    "protected": (
+        {"names": record(534, bytes(8)), "after": record(535, struct.pack("<HI", 0, 1))},
+        2,
+        ("workbook", "Data"),
+    ),
+    "phantom_rows": ({"cells": b"".join(row_head(n) for n in range(4, 300))}, 296, ("Data!5:300",)),
+    "long_numbers": (
+        {"cells": row_head(4) + cell(5, 0, struct.pack("<d", 1234567890123456.0))},
+        1,
+        ("Data!A5",),
+    ),
+}
+
+
+@pytest.mark.parametrize("code", BINARY_CASES)
+def test_hazards_of_a_binary_workbook_are_counted_with_their_place(tmp_path: Path, code: str) -> None:
+    more, count, places = BINARY_CASES[code]
+    found = {h.code: h for h in inspect_workbook(binary_workbook(tmp_path / "b.xlsb", **more)).hazards}
+    assert (found[code].count, found[code].places) == (count, places)
+    (tmp_path / "clean").mkdir()
+    assert code not in {h.code for h in inspect_workbook(binary_workbook(tmp_path / "clean" / "b.xlsb")).hazards}
+
+
+def test_long_numbers_of_a_binary_workbook_are_read_as_they_are(tmp_path: Path) -> None:
+    cells = row_head(4) + cell(5, 0, struct.pack("<d", 1234567890123456.0))
+    path = binary_workbook(tmp_path / "b.xlsb", cells=cells)
+    with ExcelConnector({"path": path}) as connector:
+        (page,) = connector.read("Data")
+    assert [int(v.as_py()) for v in page.batch["id"]] == [1, 2, 3, 1234567890123456]
+    assert not [m for m in page.misfits if m.column == "id"]
+
+
 SCOPES = [
     Scope(wide, ["A", "B"], ["Total"], [Linked(own=True), Linked(sheets=["X"], names=["Rate"])], [(0, 0, 1), (1, 0, 0)])
     for wide in (False, True)
