@@ -220,6 +220,9 @@ def _labels(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     kept: list[int] = []
     labels: list[str] = []
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    """The last number that a repeated header was given: counting from 2 each time would never end on a wide sheet."""
     twice: list[str] = []
     spaced: list[str] = []
     for offset, value in enumerate(values):
@@ -233,11 +236,14 @@ def _labels(
             unnamed[text] = letters
         elif text != raw:
             spaced.append(f"{letters}{header}")
-        name, number = text, 1
-        while name.casefold() in {label.casefold() for label in labels}:
+        name, number = text, numbers.get(text.casefold(), 1)
+        repeated = name.casefold() in taken
+        while name.casefold() in taken:
             number += 1
             name = f"{text}_{number}"
-        if number > 1:
+        numbers[text.casefold()] = number
+        taken.add(name.casefold())
+        if repeated:
             twice.append(f"{text} in {letters}{header}")
         kept.append(offset)
         labels.append(name)

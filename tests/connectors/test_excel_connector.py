@@ -290,6 +290,18 @@ def test_headers_that_are_missing_or_stand_twice_get_a_name_and_it_is_said(tmp_p
     assert {o.code for o in schema.observations} == {"blank_headers", "duplicate_headers", "spaces_in_headers"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_a_sheet_as_wide_as_can_be_is_read_in_seconds(tmp_path: Path) -> None:
+    wide = [["same"] * 8_192 + [f"c{n}" for n in range(8_192)], [1.0] * 16_384, [2.0] * 16_384]
+    path = made(tmp_path, SheetPlan("Data", wide))
+    with ExcelConnector({"path": path}) as connector:
+        names = [c.name for c in connector.discover("Data").columns]
+        assert names[:3] == ["same", "same_2", "same_3"]
+        assert (names[8_191], len(set(names))) == ("same_8192", 16_384)
+        assert connector.count("Data").value == 2
+
+
 def test_blank_rows_between_are_skipped_and_counted(tmp_path: Path) -> None:
     rows = [HEADER, *ROWS[:4], [], [], *ROWS[4:]]
     with ExcelConnector({"path": made(tmp_path, SheetPlan("Data", rows))}) as connector:
