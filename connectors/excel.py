@@ -10,16 +10,30 @@ import glob as globbing
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import Field, SecretStr, model_validator
 
-from weighbridge.connectors._workbook_arrow import Profile, column_type, convert, fitted
-from weighbridge.connectors._workbook_book import Book, lock_owner, within
-from weighbridge.connectors._workbook_table import Batch, Region, regions, rows_of
+from weighbridge.connectors._workbook_arrow import Profile, column_type
+from weighbridge.connectors._workbook_book import Book, lock_owner
+from weighbridge.connectors._workbook_rows import (
+    Known,
+    Pending,
+    Ready,
+    all_fitted,
+    batches,
+    differences,
+    drop_empty,
+    holds,
+    keepable,
+    origin_columns,
+    profile_region,
+    take,
+)
+from weighbridge.connectors._workbook_table import Region, regions, rows_of
 from weighbridge.connectors.base import (
     Column,
     Connector,
@@ -39,16 +53,13 @@ from weighbridge.connectors.errors import FileError, MissingObjectError, Rejecte
 from weighbridge.connectors.session import Session
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 __all__ = ["ExcelConnector", "ExcelOptions"]
 
 SUFFIXES = {".xlsx", ".xlsm", ".xlsb", ".xls", ".xltx", ".xltm"}
 PAGE_ROWS = 20_000
-KEPT_CELLS = 8_000_000
-"""Cells of an object that are kept as Arrow from the first look (at 8 to 20 bytes each) instead of read again."""
 MAX_FILES = 2000
-FILE_COLUMN, SHEET_COLUMN = "_file", "_sheet"
 LARGE = 8 << 20
 """Bytes of a file from which everyday operations open it one at a time: each holds the whole sheet in memory."""
 
@@ -69,40 +80,6 @@ class ExcelOptions(ConnectorOptions):
         return self
 
 
-@dataclass(slots=True)
-class _Known:
-    """An object that was looked at: its regions, its columns and its number of rows."""
-
-    stamps: tuple[tuple[Path, tuple[int, int]], ...]
-    regions: list[Region]
-    schema: TableSchema
-    rows: int
-    observations: tuple[Observation, ...] = ()
-    ready: list[_Ready] | None = None
-    """All rows, where every column is of one kind and nothing would be a misfit: then they are not read twice."""
-
-
-@dataclass(slots=True)
-class _Ready:
-    """A batch that was turned into Arrow while it was looked at."""
-
-    rows: int
-    left_out: int
-    columns: dict[str, pa.Array]
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Arrow columns gathered up to a page."""
-
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    misfits: list[Misfit] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    rows: int = 0
-    left_out: int = 0
-    """Blank and totals rows since the last page."""
-
-
 class ExcelConnector(Connector):
     """Reads workbooks: values from the package's own XML, of binary formats by calamine and checked against records."""
 
@@ -113,7 +90,7 @@ class ExcelConnector(Connector):
     def __init__(self, options: Mapping[str, Any] | ConnectorOptions, session: Session | None = None) -> None:
         super().__init__(options, session)
         self._books: dict[Path, Book] = {}
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._single = threading.Lock()
 
     @property
@@ -260,7 +237,7 @@ class ExcelConnector(Connector):
         """Data rows: without header, blank and totals rows."""
         return Count(self._look(object).rows, exact=True)
 
-    def _look(self, address: str) -> _Known:
+    def _look(self, address: str) -> Known:
         if filter_of(address):
             raise RejectedError(
                 f"{self.session.system}: a workbook cannot be filtered ({filter_of(address)}).",
@@ -277,13 +254,13 @@ class ExcelConnector(Connector):
         self._known[address] = known
         return known
 
-    def _profile(self, address: str, books: list[Book], stamps: Any) -> _Known:
+    def _profile(self, address: str, books: list[Book], stamps: Any) -> Known:
         found: list[Region] = []
         observations: list[Observation] = []
         missing: list[str] = []
         profiles: dict[str, Profile] = {}
         rows = 0
-        ready: list[_Ready] | None = None
+        ready: list[Ready] | None = None
         for book in books:
             try:
                 own = regions(book, address)
@@ -292,10 +269,10 @@ class ExcelConnector(Connector):
                     raise
                 missing.append(book.path.name)
                 continue
-            ready = [] if len(books) == len(own) == 1 and _keepable(own[0]) else None
+            ready = [] if len(books) == len(own) == 1 and keepable(own[0]) else None
             for region in own:
                 observations.extend(region.observations)
-                rows += _profile_region(region, profiles, observations, ready)
+                rows += profile_region(region, profiles, observations, ready)
             if ready is None:
                 book.release()  # one file's values in memory at a time
             found.extend(own)
@@ -310,14 +287,14 @@ class ExcelConnector(Connector):
                     {"files": missing},
                 ),
             )
-        observations.extend(_differences(found))
-        observations.extend(_drop_empty(found, profiles))
+        observations.extend(differences(found))
+        observations.extend(drop_empty(found, profiles))
         columns = [
             Column(name, type_, None, native)
             for name, profile in profiles.items()
             for type_, native in [column_type(profile)]
         ]
-        columns.extend(_origin_columns(found, profiles))
+        columns.extend(origin_columns(found, profiles))
         marked = {name: p.marked for name, p in profiles.items() if p.marked}
         if marked:
             listed = ", ".join(f"{n} in {name}" for name, n in marked.items())
@@ -329,7 +306,7 @@ class ExcelConnector(Connector):
                 )
             )
         schema = TableSchema(tuple(columns), (), tuple(observations))
-        known = _Known(stamps, found, schema, rows, tuple(observations), _all_fitted(ready, schema) if ready else None)
+        known = Known(stamps, found, schema, rows, tuple(observations), all_fitted(ready, schema) if ready else None)
         if known.ready is not None:
             found[0].book.release()
         return known
@@ -356,12 +333,12 @@ class ExcelConnector(Connector):
         skip = int(after) if after and after.isdigit() else 0
         return self._pages(known, wanted, skip, page_rows or PAGE_ROWS)
 
-    def _pages(self, known: _Known, wanted: list[Column], skip: int, size: int) -> Iterator[Page]:
+    def _pages(self, known: Known, wanted: list[Column], skip: int, size: int) -> Iterator[Page]:
         import pyarrow as pa
 
         schema = pa.schema([pa.field(c.name, c.type) for c in wanted])
         done = skip
-        pending = _Pending(observations=list(known.observations))
+        pending = Pending(observations=list(known.observations))
         started, calls = time.perf_counter(), 1
         for region in known.regions:
             if region.book.changed():
@@ -370,7 +347,7 @@ class ExcelConnector(Connector):
                     remedy="Run again, or read a copy that nobody works in.",
                 )
             passed = 0
-            for seen, left_out, batch in _batches(known, region, wanted, schema, skip):
+            for seen, left_out, batch in batches(known, region, wanted, schema, skip):
                 passed += seen
                 pending.left_out += left_out
                 if batch is None:
@@ -381,7 +358,7 @@ class ExcelConnector(Connector):
                 pending.rows += rows.num_rows
                 self.session.meter.count(rows=rows.num_rows)
                 while pending.rows >= size:
-                    page, pending = _take(pending, size, schema)
+                    page, pending = take(pending, size, schema)
                     done += page.batch.num_rows
                     yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
                     started, calls = time.perf_counter(), 0
@@ -389,7 +366,7 @@ class ExcelConnector(Connector):
             if len(known.regions) > 1:
                 region.book.release()
         if pending.rows or pending.left_out or calls:
-            page, _ = _take(pending, pending.rows, schema)
+            page, _ = take(pending, pending.rows, schema)
             done += page.batch.num_rows
             yield replace(page, seconds=time.perf_counter() - started, calls=calls, cursor=str(done))
 
@@ -423,7 +400,7 @@ class ExcelConnector(Connector):
                 for calls, path in enumerate(paths, 1):
                     region, more = opened(path)
                     size += more
-                    if _holds(region, key, columns):
+                    if holds(region, key, columns):
                         return OperationResult(calls, 1, size)
                 return OperationResult(len(paths), 0, size)
 
@@ -442,182 +419,3 @@ class ExcelConnector(Connector):
             "lookup": Operation("lookup", lookup, f"open {files} and find the row of one key"),
             "page": Operation("page", page, f"open {paths[-1].name} and show the first 100 rows"),
         }
-
-
-def _holds(region: Region, key: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
-    """Whether a row has the key: in its columns where they are known, else anywhere."""
-    wanted = [float(k) if isinstance(k, int) and not isinstance(k, bool) else k for k in key]
-    offsets = dict(zip(region.names, region.kept, strict=True))
-    at = [offsets[name] for name in columns if name in offsets]
-    for batch in rows_of(region):
-        for row in batch.rows:
-            if (
-                all(row[i] == w for i, w in zip(at, wanted, strict=True))
-                if len(at) == len(wanted)
-                else all(w in row for w in wanted)
-            ):
-                return True
-    return False
-
-
-def _batches(
-    known: _Known, region: Region, wanted: list[Column], schema: pa.Schema, skip: int
-) -> Iterator[tuple[int, int, tuple[pa.RecordBatch, list[Misfit]] | None]]:
-    """(rows, rows left out, Arrow rows with their misfits) of a region; nothing of its first `skip` rows."""
-    import pyarrow as pa
-
-    if known.ready is not None:
-        for ready in known.ready:
-            before, skip = min(skip, ready.rows), max(0, skip - ready.rows)
-            arrays = [ready.columns[c.name].slice(before) for c in wanted]
-            rest = (pa.RecordBatch.from_arrays(arrays, schema=schema), []) if before < ready.rows else None
-            yield ready.rows, ready.left_out, rest
-        return
-    for batch in rows_of(region):
-        count = len(batch.rows)
-        before, skip = min(skip, count), max(0, skip - count)
-        if before:
-            batch.numbers, batch.rows = batch.numbers[before:], batch.rows[before:]
-        yield count, batch.left_out, _converted(region, batch, wanted, schema) if batch.rows else None
-
-
-def _converted(
-    region: Region, batch: Batch, wanted: list[Column], schema: pa.Schema
-) -> tuple[pa.RecordBatch, list[Misfit]]:
-    """A batch in the wanted columns; those the region lacks are null, its origin where it is asked for."""
-    import pyarrow as pa
-
-    count = len(batch.rows)
-    offsets = dict(zip(region.names, region.kept, strict=True))
-    present = [(offsets[c.name], c.name, c.type) for c in wanted if c.name in offsets]
-    arrays, misfits = convert(batch, region, present)
-    by_name = dict(zip((name for _, name, _ in present), arrays, strict=True))
-    origin = {FILE_COLUMN: region.book.path.name, SHEET_COLUMN: region.sheet.name}
-    ready = [
-        by_name[c.name]
-        if c.name in by_name
-        else pa.array([origin[c.name]] * count, pa.string())
-        if c.name in origin
-        else pa.nulls(count, c.type)
-        for c in wanted
-    ]
-    return pa.RecordBatch.from_arrays(ready, schema=schema), misfits
-
-
-def _keepable(region: Region) -> bool:
-    """Whether the rows may be kept from the first look: not too many, and no cell that values do not show rightly."""
-    scan = region.book.scan(region.sheet)
-    if scan.last_row * max(1, len(region.kept)) > KEPT_CELLS:
-        return False
-    last = region.last or scan.last_row
-    marks = (scan.errors, scan.uncached, scan.no_dates, scan.long_numbers)
-    return not any(len(m) and len(within(m.packed, region.first, last, region.left, region.right)) for m in marks)
-
-
-def _all_fitted(ready: list[_Ready], schema: TableSchema) -> list[_Ready] | None:
-    """The kept batches in the columns' final types; None where one does not fit."""
-    for batch in ready:
-        columns: dict[str, pa.Array] = {}
-        for column in schema.columns:
-            array = fitted(batch.columns[column.name], column.type) if column.name in batch.columns else None
-            if array is None:
-                return None
-            columns[column.name] = array
-        batch.columns = columns
-    return ready
-
-
-def _profile_region(
-    region: Region, profiles: dict[str, Profile], observations: list[Observation], ready: list[_Ready] | None
-) -> int:
-    """Count the types of the region's columns into `profiles`; returns its data rows. `ready` keeps what it can."""
-    import pyarrow as pa
-
-    scan = region.book.scan(region.sheet)
-    rows = 0
-    last = region.first - 1
-    own = [profiles.setdefault(name, Profile()) for name in region.names]
-    for batch in rows_of(region):
-        observations.extend(o for o in batch.observations if o not in observations)
-        if not batch.rows:
-            if ready is not None:
-                ready.append(_Ready(0, batch.left_out, {name: pa.nulls(0) for name in region.names}))
-            continue
-        rows += len(batch.rows)
-        last = batch.numbers[-1]
-        turned = list(zip(*batch.rows, strict=True))
-        kept = [p.add(turned[o], keep=ready is not None) for o, p in zip(region.kept, own, strict=True)]
-        if ready is not None:
-            named = {name: array for name, array in zip(region.names, kept, strict=True) if array is not None}
-            ready.append(_Ready(len(batch.rows), batch.left_out, named))
-    for offset, profile in zip(region.kept, own, strict=True):
-        column = region.left + offset
-        kinds = scan.counts(column)
-        profile.timed |= kinds.get("datetime", 0) > 0
-        for marks in (scan.errors, scan.uncached, scan.no_dates):
-            if len(marks):
-                profile.marked += len(within(marks.packed, region.first, last, column, column))
-        if len(scan.long_numbers):
-            inside = within(scan.long_numbers.packed, region.first, last, column, column).tolist()
-            raws = [scan.long_numbers.raw[p] for p in inside]
-            digits = [len(raw.lstrip("-")) for raw in raws if raw.lstrip("-").isdigit()]
-            if digits:
-                profile.long_digits = max(profile.long_digits, *digits)
-                profile.whole |= profile.types.get(float, 0) == len(raws)
-    return rows
-
-
-def _drop_empty(found: list[Region], profiles: dict[str, Profile]) -> Iterator[Observation]:
-    """Forget columns without header and without data; say which have data but no header."""
-    for region in found:
-        with_data = {name: letters for name, letters in region.unnamed.items() if not profiles[name].empty}
-        if with_data:
-            yield Observation(
-                "blank_headers",
-                f"{region.sheet.name}: column(s) {', '.join(with_data.values())} hold data without a header; "
-                f"they are named {', '.join(with_data)}.",
-                {"columns": list(with_data.values()), "sheet": region.sheet.name},
-            )
-    for name in {name for region in found for name in region.unnamed}:
-        if profiles[name].empty:
-            del profiles[name]
-
-
-def _differences(found: list[Region]) -> Iterator[Observation]:
-    first = found[0]
-    for region in found[1:]:
-        if set(region.names) != set(first.names):
-            gone = sorted(set(first.names) - set(region.names))
-            new = sorted(set(region.names) - set(first.names))
-            where = f"{region.book.path.name}, sheet {region.sheet.name}"
-            yield Observation(
-                "columns_differ",
-                f"{where}: its columns are not those of {first.book.path.name}: "
-                f"missing {gone or 'none'}, new {new or 'none'}.",
-                {"file": region.book.path.name, "sheet": region.sheet.name, "missing": gone, "new": new},
-            )
-
-
-def _origin_columns(found: list[Region], profiles: dict[str, Profile]) -> list[Column]:
-    import pyarrow as pa
-
-    out = []
-    if len({r.book.path for r in found}) > 1 and FILE_COLUMN not in profiles:
-        out.append(Column(FILE_COLUMN, pa.string(), False, "file name"))
-    if len({(r.book.path, r.sheet.name) for r in found}) > len({r.book.path for r in found}):
-        out.append(Column(SHEET_COLUMN, pa.string(), False, "sheet name"))
-    return out
-
-
-def _take(pending: _Pending, size: int, schema: pa.Schema) -> tuple[Page, _Pending]:
-    """The first `size` rows as a page, and what is left."""
-    import pyarrow as pa
-
-    table = pa.Table.from_batches(pending.batches, schema=schema)
-    first = table.slice(0, size).combine_chunks().to_batches()
-    batch = first[0] if first else pa.RecordBatch.from_pylist([], schema=schema)
-    raw = size + pending.left_out if pending.left_out else None
-    own = tuple(m for m in pending.misfits if m.row < size)
-    page = Page(batch, (), 0.0, 0, own, None, tuple(pending.observations), raw)
-    later = [Misfit(m.row - size, m.column, m.raw, m.reason) for m in pending.misfits if m.row >= size]
-    return page, _Pending(table.slice(size).to_batches(), later, [], pending.rows - size)
