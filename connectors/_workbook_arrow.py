@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weighbridge.connectors._workbook_book import within
-from weighbridge.connectors._workbook_cells import COLUMNS, column_letters
+from weighbridge.connectors._workbook_scan import COLUMNS, column_letters
 from weighbridge.connectors.base import Misfit
 
 if TYPE_CHECKING:

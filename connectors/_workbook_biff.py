@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_cells import (
+from weighbridge.connectors._workbook_package import Package, WorkbookProblem
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
+from weighbridge.connectors._workbook_scan import (
     BOOL,
     COLUMNS,
     DATE,
@@ -27,8 +29,6 @@ from weighbridge.connectors._workbook_cells import (
     column_letters,
     place,
 )
-from weighbridge.connectors._workbook_package import Package, WorkbookProblem
-from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
 from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
 __all__ = ["is_long", "is_no_date", "ole_streams", "read_xls", "rk_number", "sheet_records", "workbook_stream"]

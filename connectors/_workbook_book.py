@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.connectors._workbook_cell_values import CellValues
-from weighbridge.connectors._workbook_cells import COLUMNS, SheetScan, column_letters, scan_sheet
+from weighbridge.connectors._workbook_cells import scan_sheet
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, open_package
 from weighbridge.connectors._workbook_parts import (
     Name,
@@ -29,6 +29,7 @@ from weighbridge.connectors._workbook_parts import (
     shared_texts,
     styles_of,
 )
+from weighbridge.connectors._workbook_scan import COLUMNS, SheetScan, column_letters
 from weighbridge.connectors.errors import FileError
 
 __all__ = ["Book", "Grid", "lock_owner"]

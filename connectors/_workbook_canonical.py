@@ -37,7 +37,7 @@ class _Writer:
         return text
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        from weighbridge.connectors._workbook_cells import column_letters, column_number
+        from weighbridge.connectors._workbook_scan import column_letters, column_number
 
         tag = name.rsplit(":", 1)[-1]
         self.stack.append(tag)

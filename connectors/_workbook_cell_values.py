@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_cells import BOOL, COLUMNS, DATE, ELAPSED, TEXT, TIME, Chunk, place
+from weighbridge.connectors._workbook_chunk import Chunk
 from weighbridge.connectors._workbook_package import WorkbookProblem
+from weighbridge.connectors._workbook_scan import BOOL, COLUMNS, DATE, ELAPSED, TEXT, TIME, place
 
 __all__ = ["CellValues"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from weighbridge.connectors._workbook_cells import BOOL, COLUMNS, DATE, ELAPSED, KINDS, NUMBER, TEXT, place
 from weighbridge.connectors._workbook_looked import Looked
+from weighbridge.connectors._workbook_scan import BOOL, COLUMNS, DATE, ELAPSED, KINDS, NUMBER, TEXT, place
 from weighbridge.connectors._workbook_text import DATE_TEXT, DECIMAL_COMMA, NUMBER_TEXT, SCIENTIFIC
 from weighbridge.connectors.workbook import WorkbookReport
 

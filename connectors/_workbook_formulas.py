@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from weighbridge.connectors._workbook_cells import column_number, unescape
+from weighbridge.connectors._workbook_scan import column_number
+from weighbridge.connectors._workbook_xml_text import unescape
 
 __all__ = ["Formulas", "r1c1"]
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from weighbridge.connectors._workbook_book import Book
-from weighbridge.connectors._workbook_cells import NUMBER, TEXT, Marks, place, scan_sheet
+from weighbridge.connectors._workbook_cells import scan_sheet
 from weighbridge.connectors._workbook_columns import find_column_hazards
 from weighbridge.connectors._workbook_feeds import find_macros, find_upstream
 from weighbridge.connectors._workbook_formulas import Formulas
@@ -14,6 +14,7 @@ from weighbridge.connectors._workbook_layout import find_layout_hazards, find_sh
 from weighbridge.connectors._workbook_looked import Looked
 from weighbridge.connectors._workbook_package import WorkbookProblem
 from weighbridge.connectors._workbook_parts import Sheet, chosen_texts, text_classes
+from weighbridge.connectors._workbook_scan import NUMBER, TEXT, Marks, place
 from weighbridge.connectors._workbook_table import find_header
 from weighbridge.connectors._workbook_text import classify
 from weighbridge.connectors._workbook_values import complete

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from weighbridge.connectors._workbook_book import Book
-from weighbridge.connectors._workbook_cells import column_letters
 from weighbridge.connectors._workbook_looked import Looked
+from weighbridge.connectors._workbook_scan import column_letters
 from weighbridge.connectors.workbook import WorkbookReport
 
 __all__ = ["find_layout_hazards", "find_sheet_hazards"]

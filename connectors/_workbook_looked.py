@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from weighbridge.connectors._workbook_cells import COLUMNS, SheetScan, place
 from weighbridge.connectors._workbook_parts import Sheet
+from weighbridge.connectors._workbook_scan import COLUMNS, SheetScan, place
 
 __all__ = ["Looked"]
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_cells import DATE, DATETIME, ELAPSED, NUMBER, TIME, NotCanonical, unescaped
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
+from weighbridge.connectors._workbook_scan import DATE, DATETIME, ELAPSED, NUMBER, TIME
 from weighbridge.connectors._workbook_tokens import Scope
+from weighbridge.connectors._workbook_xml_text import NotCanonical, unescaped
 
 __all__ = [
     "Name",

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from weighbridge.connectors._workbook_book import RANGE, Book, within
-from weighbridge.connectors._workbook_cells import COLUMNS, column_letters, column_number
 from weighbridge.connectors._workbook_parts import Sheet
+from weighbridge.connectors._workbook_scan import COLUMNS, column_letters, column_number
 from weighbridge.connectors.base import Observation
 from weighbridge.connectors.errors import MissingObjectError, SettingsError
 

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from weighbridge.connectors._workbook_cells import place
 from weighbridge.connectors._workbook_functions import ARGUMENTS, FUNCTIONS, USER_DEFINED
+from weighbridge.connectors._workbook_scan import place
 
 __all__ = ["ERROR_TEXT", "Linked", "Scope", "anchor", "formula_text"]
 

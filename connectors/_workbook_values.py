@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from weighbridge.connectors._workbook_book import Book
-from weighbridge.connectors._workbook_cells import (
+from weighbridge.connectors._workbook_package import WorkbookProblem
+from weighbridge.connectors._workbook_parts import Sheet
+from weighbridge.connectors._workbook_scan import (
     BOOL,
     COLUMNS,
     DATE,
@@ -25,8 +27,6 @@ from weighbridge.connectors._workbook_cells import (
     Marks,
     SheetScan,
 )
-from weighbridge.connectors._workbook_package import WorkbookProblem
-from weighbridge.connectors._workbook_parts import Sheet
 from weighbridge.connectors.errors import FileError
 
 __all__ = ["complete"]

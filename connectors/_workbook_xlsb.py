@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from weighbridge.connectors._workbook_biff import is_long, is_no_date, rk_number
-from weighbridge.connectors._workbook_cells import (
+from weighbridge.connectors._workbook_package import Package, WorkbookProblem, workbook_part
+from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, number_kind, read_properties
+from weighbridge.connectors._workbook_scan import (
     BOOL,
     COLUMNS,
     DATE,
@@ -26,8 +28,6 @@ from weighbridge.connectors._workbook_cells import (
     column_letters,
     place,
 )
-from weighbridge.connectors._workbook_package import Package, WorkbookProblem, workbook_part
-from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, Styles, Table, number_kind, read_properties
 from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
 __all__ = ["live_link", "read_xlsb", "scan_xlsb", "value_end", "xlsb_records", "xlsb_styles"]

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 from xlsb_kit import binary_workbook, cell, record, row_head, wide
 
-from weighbridge.connectors._workbook_cells import (
+from weighbridge.connectors._workbook_cells import scan_sheet
+from weighbridge.connectors._workbook_formulas import Formulas, r1c1
+from weighbridge.connectors._workbook_package import open_package
+from weighbridge.connectors._workbook_parts import number_kind, read_parts, shared_texts, styles_of
+from weighbridge.connectors._workbook_scan import (
     DATE,
     DATETIME,
     ELAPSED,
@@ -23,12 +27,7 @@ from weighbridge.connectors._workbook_cells import (
     column_letters,
     column_number,
     place,
-    scan_sheet,
-    unescape,
 )
-from weighbridge.connectors._workbook_formulas import Formulas, r1c1
-from weighbridge.connectors._workbook_package import open_package
-from weighbridge.connectors._workbook_parts import number_kind, read_parts, shared_texts, styles_of
 from weighbridge.connectors._workbook_text import (
     DATE_TEXT,
     DECIMAL_COMMA,
@@ -38,6 +37,7 @@ from weighbridge.connectors._workbook_text import (
     SCIENTIFIC,
     classify,
 )
+from weighbridge.connectors._workbook_xml_text import unescape
 from weighbridge.connectors.excel import ExcelConnector
 from weighbridge.connectors.workbook import inspect_workbook
 from weighbridge.sandbox.workbook_writer import ErrorCell, Formula, SheetPlan, WorkbookPlan, write_workbook
