@@ -36,6 +36,7 @@ _BEFORE = re.compile(r"[\w.$:]$")
 _WORD = re.compile(r"(?<![\w.!'$])[A-Za-z_\\][\w.]*(?![\w(!.\[])")
 _PLACE_ONLY = re.compile(r"\b(?:ROWS?|COLUMNS?|AREAS|ISREF|ISFORMULA|FORMULATEXT|SHEETS?)\([^()]*\)", re.IGNORECASE)
 """Functions that ask where a reference lies and not what is there."""
+_BY_PLACE = re.compile(r"\b(?:[VH]LOOKUP\([^()]*,[^(),]*,\s*\d+\s*[,)]|INDIRECT\(\s*\")", re.IGNORECASE)
 MAX_ROW, MAX_COLUMN = 1_048_576, 16_384
 Cell = tuple[str, int, int]
 Area = tuple[str, int, int, int, int]
@@ -55,11 +56,14 @@ class _Formula:
 class Formulas:
     """Collects formulas sheet by sheet."""
 
+    sheets: tuple[str, ...] = ()
+    """All sheets that formulas may name; those that hold formulas are known anyway."""
     kept: dict[str, list[_Formula]] = field(default_factory=lambda: defaultdict(list))
     count: int = 0
     volatile: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     volatile_count: int = 0
     external: int = 0
+    _areas: dict[Cell, list[Area]] | None = None
 
     def add(self, sheet: str, row: int, column: int, attributes: bytes, text: bytes) -> None:
         """One formula cell of the XML."""
@@ -108,24 +112,37 @@ class Formulas:
 
     # --- circles -------------------------------------------------------------------------------------------
 
-    def circles(self, names: Mapping[str, str] | None = None) -> tuple[list[Cell], str]:
-        """Cells that depend on themselves, and which formulas were not followed (empty: all were).
+    def areas(self, names: Mapping[str, str]) -> dict[Cell, list[Area]]:
+        """The rectangles that each formula cell refers to; `names` is what the workbook's defined names refer to."""
+        if self._areas is None:
+            self._areas = {}
+            follow = _Areas({sheet.casefold(): sheet for sheet in (*self.sheets, *self.kept)}, names)
+            for sheet, formulas in self.kept.items():
+                masters: dict[str, _Formula] = {}
+                for one in formulas:
+                    text, d_row, d_column = one.text, 0, 0
+                    if one.shared is not None and one.text:
+                        masters[one.shared] = one
+                    elif one.shared is not None and (master := masters.get(one.shared)):
+                        text, d_row, d_column = master.text, one.row - master.row, one.column - master.column
+                    self._areas[sheet, one.row, one.column] = follow(text, sheet, d_row, d_column)
+        return self._areas
 
-        `names` is what the workbook's defined names refer to.
-        """
-        cells: dict[Cell, list[tuple[str, int, int, int, int]]] = {}
+    def by_place(self) -> list[Cell]:
+        """Formulas that ask for a column by its number or for a cell by its name as a text."""
+        return [
+            (sheet, one.row, one.column)
+            for sheet, formulas in self.kept.items()
+            for one in formulas
+            if "(" in one.text and _BY_PLACE.search(one.text)
+        ]
+
+    def circles(self, names: Mapping[str, str] | None = None) -> tuple[list[Cell], str]:
+        """Cells that depend on themselves, and which formulas were not followed (empty: all were)."""
+        cells = self.areas(names or {})
         by_column: dict[tuple[str, int], list[int]] = defaultdict(list)
-        follow = _Areas({sheet.casefold(): sheet for sheet in self.kept}, names or {})
-        for sheet, formulas in self.kept.items():
-            masters: dict[str, _Formula] = {}
-            for one in formulas:
-                text, d_row, d_column = one.text, 0, 0
-                if one.shared is not None and one.text:
-                    masters[one.shared] = one
-                elif one.shared is not None and (master := masters.get(one.shared)):
-                    text, d_row, d_column = master.text, one.row - master.row, one.column - master.column
-                cells[sheet, one.row, one.column] = follow(text, sheet, d_row, d_column)
-                by_column[sheet, one.column].append(one.row)
+        for sheet, row, column in cells:
+            by_column[sheet, column].append(row)
         for rows in by_column.values():
             rows.sort()
         filled: dict[str, list[int]] = defaultdict(list)

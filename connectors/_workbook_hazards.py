@@ -10,6 +10,7 @@ from weighbridge.connectors._workbook_cells import scan_sheet
 from weighbridge.connectors._workbook_columns import find_column_hazards
 from weighbridge.connectors._workbook_feeds import find_macros, find_upstream
 from weighbridge.connectors._workbook_formulas import Formulas
+from weighbridge.connectors._workbook_in_words import in_words
 from weighbridge.connectors._workbook_layout import find_layout_hazards, find_sheet_hazards
 from weighbridge.connectors._workbook_looked import Looked
 from weighbridge.connectors._workbook_package import WorkbookProblem
@@ -34,7 +35,7 @@ BINARY_UNREAD = {
 
 def find_hazards(book: Book, report: WorkbookReport) -> None:
     """Fill the report of one readable workbook."""
-    formulas = Formulas()
+    formulas = Formulas(tuple(sheet.name for sheet in book.parts.sheets))
     looked = [_look(book, sheet, formulas) for sheet in book.parts.sheets if sheet.kind == "worksheet"]
     _headers(book, looked)
     report.sheets = [_sheet_line(book, sheet, looked) for sheet in book.parts.sheets]
@@ -50,6 +51,7 @@ def find_hazards(book: Book, report: WorkbookReport) -> None:
     _formulas(book, report, formulas)
     find_layout_hazards(book, report, looked)
     find_column_hazards(report, looked)
+    report.in_words = in_words(book, report, formulas, looked)
     report.not_looked_at.extend(dict.fromkeys(note for one in looked for note in one.scan.not_looked))
     if book.format in BINARY_UNREAD:
         report.not_looked_at.extend(f"in .{book.format}: {what}" for what in BINARY_UNREAD[book.format])

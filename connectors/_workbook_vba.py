@@ -133,6 +133,8 @@ class Macros:
             "files": self.files,
             "databases": self.databases,
             "network": self.network,
+            "reads": self.reads,
+            "writes": self.writes,
             "programs": self.programs,
             "fixed_places": self.fixed_places,
             "sheets_by_name": self.sheets,

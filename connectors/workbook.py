@@ -61,6 +61,9 @@ class WorkbookReport:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     """The structure: sheets, tables, names, headers, formula shapes, macros; for comparing two runs."""
 
+    in_words: dict[str, list[str]] = field(default_factory=dict)
+    """What `feeds` the workbook, what is `fed` by it, and what `breaks` when a row or a column is added."""
+
     @property
     def worst(self) -> Level | None:
         levels = {h.severity for h in self.hazards}
@@ -96,6 +99,8 @@ class WorkbookReport:
             "sheets": self.sheets,
             "findings": [h.plain() for h in findings],
         }
+        if any(self.in_words.values()):
+            out["in_words"] = self.in_words
         if self.not_looked_at:
             out["not_looked_at"] = self.not_looked_at
         return out

@@ -237,6 +237,30 @@ def test_the_structure_has_a_fingerprint_that_values_do_not_change(tmp_path: Pat
     assert one.fingerprint["digest"] != three.fingerprint["digest"]
 
 
+def test_what_feeds_it_and_what_breaks_is_told_in_words(tmp_path: Path) -> None:
+    total = SheetPlan(
+        "Sum",
+        [["total", "first"], [Formula("SUM(Data!C2:C21)", 1), Formula("VLOOKUP(1,Data!A:D,3,FALSE)", 1)]],
+    )
+    names = {"Month": "Data!$A$1:$D$21"}
+    report = looked(tmp_path, data(), total, connections={"ledger": "DSN=x"}, names=names)
+    assert report.in_words == {
+        "feeds": ["data connections: ledger: DSN=x"],
+        "fed": [],
+        "breaks": [
+            "a row added below the data is left out by 1 formula(s): Sum!A2",
+            "a row added below the data is left out by 1 name(s): Month",
+            (
+                "a column put in between makes 1 formula(s) read the wrong one, for they count columns or name a cell in "
+                "a text: Sum!B2"
+            ),
+        ],
+    }
+    assert report.plain()["in_words"] == report.in_words
+    whole = SheetPlan("Sum", [["total"], [Formula("SUM(Data!C:C)", 1)]])
+    assert not any(looked(tmp_path, data(), whole, name="whole.xlsx").in_words.values())
+
+
 def test_sheets_of_an_address(tmp_path: Path) -> None:
     path = write_workbook(tmp_path / "b.xlsx", WorkbookPlan([data(), SheetPlan("Other", [["x"], [1]])]))
     assert sheets_of(path, "Data!A1:B") == {"Data"}

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_HEADINGS = {
+    "What feeds this workbook": "feeds",
+    "What it feeds (other files that read it cannot be seen from here)": "fed",
+    "What breaks when something is added": "breaks",
+}
 MARKS = {"break": "BREAK", "warn": "WARN ", "info": "info "}
 
 
@@ -58,6 +63,10 @@ def as_text(report: WorkbookReport) -> str:
         state = "" if sheet["state"] == "visible" else f", {sheet['state']}"
         formulas = f", {sheet['formulas']:,} formulas" if sheet.get("formulas") else ""
         lines.append(f"  {sheet['name']}: {size}{formulas}{state}")
+    for heading, told in _HEADINGS.items():
+        sentences = report.in_words.get(told)
+        if sentences:
+            lines += ["", f"{heading}:", *(f"  - {sentence}." for sentence in sentences)]
     lines.append("")
     for finding in plain["findings"]:
         lines.append(f"{MARKS[finding['severity']]}  {finding['code']}  {finding['message']}")
