@@ -251,8 +251,8 @@ def test_what_feeds_it_and_what_breaks_is_told_in_words(tmp_path: Path) -> None:
             "a row added below the data is left out by 1 formula(s): Sum!A2",
             "a row added below the data is left out by 1 name(s): Month",
             (
-                "a column put in between makes 1 formula(s) read the wrong one, for they count columns or name a cell in "
-                "a text: Sum!B2"
+                "a column put in between makes 1 formula(s) read the wrong one, for they count columns or name a cell "
+                "in a text: Sum!B2"
             ),
         ],
     }
