@@ -56,6 +56,7 @@ class CellValues:
         iso = char == 100
         coded = np.flatnonzero(~(own | iso))
         numbers[coded] = self._parsed(chunk, chosen[coded])
+        numbers[shared & ~(numbers < _OWN)] = _OWN - 1  # no table is so long: said when the value is asked for
         for i in np.flatnonzero(own).tolist():
             numbers[i] = _OWN + len(self._own)
             self._own.append(chunk.text(int(chosen[i])))

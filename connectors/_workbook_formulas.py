@@ -17,6 +17,8 @@ __all__ = ["Formulas", "r1c1"]
 KEPT = 50_000
 """Formulas of a workbook whose references are followed; beyond that it is said that they were not."""
 MAX_EDGES = 2_000_000
+LONGEST = 8_192
+"""Characters of a formula that Excel takes; nothing it wrote is longer, and no such text is searched."""
 _VOLATILE = re.compile(r"\b(?:NOW|TODAY|RAND|RANDBETWEEN|RANDARRAY|OFFSET|INDIRECT|CELL|INFO)\(", re.IGNORECASE)
 _OUTSIDE = re.compile(r"\[\d+\]")
 _STRING = re.compile(r'"(?:[^"]|"")*"')
@@ -76,6 +78,8 @@ class Formulas:
     def add_text(self, sheet: str, row: int, column: int, text: str, shared: str | None = None) -> None:
         """One formula cell; the first of those that share a formula has its text, the others none."""
         self.count += 1
+        if len(text) > LONGEST:
+            text = ""
         if text:
             clean = _STRING.sub("", text) if '"' in text else text
             if "(" in clean and _VOLATILE.search(clean):

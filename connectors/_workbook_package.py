@@ -171,6 +171,8 @@ def local(element: Element) -> str:
 
 def open_package(path: Path, password: str | None = None) -> Package:
     """Look at the bytes, never at the name. Raises `WorkbookProblem` (encrypted, malformed, hostile), `FileError`."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileError(f"{path}: is a pipe or a device, not a file.", remedy="Name a file, or path as a glob.")
     try:
         with path.open("rb") as source:
             magic = source.read(4096)
@@ -369,6 +371,8 @@ def _refuse_bomb(path: Path, infos: list[zipfile.ZipInfo]) -> None:
 
 def _inflate(source: BinaryIO, info: zipfile.ZipInfo, path: Path) -> Iterator[bytes]:
     """Inflate one part ourselves: a size that lies is found after at most the declared bytes."""
+    if info.header_offset < 0:
+        raise _malformed(path, f"its part {info.filename} is not where the directory says")
     source.seek(info.header_offset)
     header = source.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":

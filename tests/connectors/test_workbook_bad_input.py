@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -320,3 +321,10 @@ def attempt(path: Path) -> str | None:
     except FileError as error:
         return str(error)
     return None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.xlsx")
+    with pytest.raises(FileError, match="a pipe or a device"):
+        inspect_workbook(tmp_path / "pipe.xlsx")

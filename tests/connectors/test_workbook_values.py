@@ -99,6 +99,7 @@ def test_every_way_to_write_a_cell(tmp_path: Path) -> None:
     "wrong",
     [
         '<c t="s"><v>99</v></c>',
+        '<c t="s"><v>99999999999999999999999</v></c>',
         '<c t="s"><v>-1</v></c>',
         "<c><v>abc</v></c>",
         "<c><v>1_0</v></c>",
@@ -134,7 +135,7 @@ VALUE = st.one_of(
     st.integers(-(10**15), 10**15),
     st.booleans(),
     st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12),
-    st.dates(dt.date(1900, 3, 1), dt.date(9999, 12, 31)),
+    st.dates(dt.date(1904, 1, 2), dt.date(9999, 12, 31)),
     st.datetimes(dt.datetime(1904, 1, 2), dt.datetime(2200, 1, 1)),  # noqa: DTZ001
     st.times(),
     st.timedeltas(dt.timedelta(0), dt.timedelta(days=400)),
