@@ -36,6 +36,11 @@ class RealCase:
     production: dict[str, Any]
     """Of the one whose users are really run."""
 
+    @property
+    def crowd(self) -> bool:
+        """Whether only hundreds of users break it."""
+        return self.case.kind == "hidden_pool"
+
 
 def real_cases(seed: int) -> Iterator[RealCase]:
     """Every kind in turn; half with staging unlike production or without permission to burst."""
