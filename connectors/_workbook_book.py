@@ -29,6 +29,7 @@ from weighbridge.connectors._workbook_parts import (
     shared_texts,
     styles_of,
 )
+from weighbridge.connectors._workbook_reader import why_unreadable
 from weighbridge.connectors._workbook_scan import COLUMNS, SheetScan, column_letters
 from weighbridge.connectors.errors import FileError
 
@@ -225,29 +226,26 @@ class Book:
         import python_calamine
 
         self._verify()
-        try:
-            # calamine goes by the name where it has one, and names lie
-            misnamed = self.path.suffix.lower() != f".{self.format}"
-            if self.package.data is not None or misnamed:
-                with self.package.stream() as source:
-                    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(source.read()))
-            else:
-                book = python_calamine.CalamineWorkbook.from_path(str(self.path))
-            sheet = book.get_sheet_by_name(name)
-            next(sheet.iter_rows(), None)
-            return sheet
-        except (python_calamine.CalamineError, OSError, ValueError, OverflowError) as error:
-            why = str(error).strip().rstrip(".") or type(error).__name__
-        except BaseException as error:
-            # the Rust reader's panic derives from BaseException, on purpose; anything else of that kind is not ours
-            if type(error).__name__ != "PanicException":
-                raise
-            why = f"the reader broke on it ({str(error)[:120]})"
+        why = why_unreadable(self.path if self.package.data is None else self.package.data, name)
+        if why is None:
+            try:
+                # calamine goes by the name where it has one, and names lie
+                misnamed = self.path.suffix.lower() != f".{self.format}"
+                if self.package.data is not None or misnamed:
+                    with self.package.stream() as source:
+                        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(source.read()))
+                else:
+                    book = python_calamine.CalamineWorkbook.from_path(str(self.path))
+                sheet = book.get_sheet_by_name(name)
+                next(sheet.iter_rows(), None)
+                return sheet
+            except (python_calamine.CalamineError, OSError, ValueError, OverflowError) as error:
+                why = str(error).strip().rstrip(".") or type(error).__name__
         raise WorkbookProblem(
             f"{self.path}: the values of the sheet {name} cannot be read: {why}.",
             code="malformed",
             remedy="Open it in Excel, let it repair the file and save it under a new name.",
-        ) from None
+        )
 
     def _verify(self) -> None:
         """Inflate the part that calamine reads and no scan has: a size that lies ends here."""

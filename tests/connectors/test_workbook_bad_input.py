@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.connectors._workbook_book import Book
-from weighbridge.connectors._workbook_package import WorkbookProblem, open_package
+from weighbridge.connectors._workbook_package import open_package
 from weighbridge.connectors.errors import FileError
 from weighbridge.connectors.excel import ExcelConnector
 from weighbridge.connectors.workbook import inspect_workbook
@@ -253,21 +252,20 @@ def test_a_stray_cell_at_the_end_of_the_world_is_no_reason_to_take_all_memory(tm
     assert "row_ceiling" in {h.code for h in report.hazards}
 
 
-def test_a_panic_of_the_value_reader_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    class PanicException(BaseException):  # the name that the Rust binding gives it
-        pass
-
-    import python_calamine
-
-    class Panics:
-        @staticmethod
-        def from_path(_path: str) -> None:
-            raise PanicException("index out of bounds")
-
-    monkeypatch.setattr(python_calamine, "CalamineWorkbook", Panics)
-    opened = Book(Path(__file__).parent / "workbooks" / "legacy.xls")
-    with pytest.raises(WorkbookProblem, match="the reader broke on it"):
-        opened.grid(opened.parts.sheets[0])
+@pytest.mark.parametrize(
+    ("at", "byte", "why"),
+    [(4440, 49, "the reader broke on it"), (2055, 130, "it states a size that no workbook has")],
+    ids=["panic", "26 GB"],
+)
+def test_what_would_end_the_reader_s_process_is_an_error_of_ours(
+    at: int, byte: int, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = bytearray((Path(__file__).parent / "workbooks" / "legacy.xls").read_bytes())
+    damaged[at] = byte
+    path = tmp_path / "legacy.xls"
+    path.write_bytes(damaged)
+    assert why in (attempt(path) or "")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_missing_file_a_folder_and_an_empty_folder(tmp_path: Path) -> None:
