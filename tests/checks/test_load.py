@@ -86,11 +86,12 @@ def test_without_burst_and_with_ten_users_it_refuses():
 
 
 def test_a_cap_with_429_is_found():
-    with QueueServer(concurrent=20, latency_ms=60) as server:
+    # long calls: a burst that a busy machine sends over more than their time meets no cap, and tells nothing of one
+    with QueueServer(concurrent=20, latency_ms=150) as server:
         forecasts, _, data = weigh(server, scale={"latency_objective_ms": 1000})
     seen = forecasts["concurrent_calls_seen"]
-    # Engset: 20 slots, 60 ms, 0.4 s pause, 1 % refused: 98 users
-    assert seen.low <= 98 <= seen.high
+    # Engset: 20 slots, 150 ms, 0.4 s pause, 1 % refused: 48 users
+    assert seen.low <= 48 <= seen.high
     assert data["bursts"][0]["refused"] == {"ThrottledError": 12}
 
 
