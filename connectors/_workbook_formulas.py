@@ -17,8 +17,8 @@ __all__ = ["Formulas", "r1c1"]
 KEPT = 50_000
 """Formulas of a workbook whose references are followed; beyond that it is said that they were not."""
 MAX_EDGES = 2_000_000
-LONGEST = 8_192
-"""Characters of a formula that Excel takes; nothing it wrote is longer, and no such text is searched."""
+LONGEST = 16_384
+"""Characters of a formula that are searched: twice what Excel takes, for it writes newer functions with a prefix."""
 _VOLATILE = re.compile(r"\b(?:NOW|TODAY|RAND|RANDBETWEEN|RANDARRAY|OFFSET|INDIRECT|CELL|INFO)\(", re.IGNORECASE)
 _OUTSIDE = re.compile(r"\[\d+\]")
 _STRING = re.compile(r'"(?:[^"]|"")*"')
@@ -65,6 +65,8 @@ class Formulas:
     volatile: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     volatile_count: int = 0
     external: int = 0
+    too_long: int = 0
+    """Formulas longer than `LONGEST`: counted, never searched."""
     _areas: dict[Cell, list[Area]] | None = None
 
     def add(self, sheet: str, row: int, column: int, attributes: bytes, text: bytes) -> None:
@@ -79,6 +81,7 @@ class Formulas:
         """One formula cell; the first of those that share a formula has its text, the others none."""
         self.count += 1
         if len(text) > LONGEST:
+            self.too_long += 1
             text = ""
         if text:
             clean = _STRING.sub("", text) if '"' in text else text

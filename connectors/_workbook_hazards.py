@@ -204,6 +204,8 @@ def _formulas(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
         report.add("circular_references", len(circles), places, text)
     if unfollowed:
         report.not_looked_at.append(unfollowed)
+    if formulas.too_long:
+        report.not_looked_at.append(f"{formulas.too_long} formula(s) longer than any that Excel takes")
 
 
 # --- fingerprint -----------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ MAX_TOTAL = 4 << 30
 """Bytes of all parts together that are still read; a full sheet of 1,048,576 x 40 stays below."""
 MAX_PARTS = 50_000
 MAX_SMALL_PART = 64 << 20
-"""Bytes of a part that is read whole (workbook.xml, styles, relationships, tables)."""
+"""Bytes of a part that is read whole."""
+MAX_TREE = 20 << 20
+"""Bytes of a part that is read as a tree (workbook.xml, styles, relationships, tables): some twelve times as much memory."""
 CHUNK = 1 << 20
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 Format = Literal["xlsx", "xlsm", "xlsb", "xls"]
@@ -131,7 +133,7 @@ class Package:
         from defusedxml import DefusedXmlException
         from defusedxml.ElementTree import fromstring
 
-        text = self.read(part)
+        text = self.read(part, limit=MAX_TREE)
         if text[:3] == codecs.BOM_UTF8:
             text = text[3:]
         text = _as_utf8(text)

@@ -268,6 +268,22 @@ def test_what_would_end_the_reader_s_process_is_an_error_of_ours(
     assert capfd.readouterr().err == ""
 
 
+def test_a_formula_longer_than_any_is_counted_and_said(tmp_path: Path) -> None:
+    path = book(tmp_path / "long.xlsx")
+    endless = b'<row r="60"><c r="A60"><f>' + b"1+" * 200_000 + b"1</f><v>1</v></c></row></sheetData>"
+    repacked(path, lambda name, data: data.replace(b"</sheetData>", endless) if "sheet1" in name else data)
+    assert "1 formula(s) longer than any that Excel takes" in inspect_workbook(path).not_looked_at
+
+
+def test_names_without_end_are_refused_before_they_take_the_memory(tmp_path: Path) -> None:
+    path = book(tmp_path / "names.xlsx")
+    names = b"".join(b'<definedName name="name_%d">Data!$A$%d</definedName>' % (n, n + 1) for n in range(400_000))
+    found = b"<definedNames>" + names + b"</definedNames></workbook>"
+    repacked(path, lambda name, data: data.replace(b"</workbook>", found) if name == "xl/workbook.xml" else data)
+    assert "where at most" in (attempt(path) or "")
+    assert {h.code for h in inspect_workbook(path).hazards} == {"hostile"}
+
+
 def test_a_missing_file_a_folder_and_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such file"):
         ExcelConnector({"path": tmp_path / "none.xlsx"}).open()
