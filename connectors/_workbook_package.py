@@ -33,7 +33,7 @@ MAX_PARTS = 50_000
 MAX_SMALL_PART = 64 << 20
 """Bytes of a part that is read whole."""
 MAX_TREE = 20 << 20
-"""Bytes of a part that is read as a tree (workbook.xml, styles, relationships, tables): some twelve times as much memory."""
+"""Bytes of a part that is read as a tree (workbook.xml, styles, tables), which takes some twelve times the memory."""
 CHUNK = 1 << 20
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 Format = Literal["xlsx", "xlsm", "xlsb", "xls"]
