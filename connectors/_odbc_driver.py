@@ -121,41 +121,57 @@ def format_string(parts: Mapping[str, str]) -> str:
     return ";".join(f"{key}={value(text)}" for key, text in parts.items())
 
 
+class Job:
+    """One call of a driver, and what came of it."""
+
+    __slots__ = ("call", "done", "error", "value")
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Event()
+
+
 class Lane:
     """One thread that makes the driver's calls: a call that does not come back is left behind with its thread."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], dict[str, Any], threading.Event] | None] = (
-            queue.SimpleQueue()
-        )
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.stuck = False
         threading.Thread(target=self._work, name="weighbridge-odbc", daemon=True).start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            call, answer, done = job
             try:
-                answer["value"] = call()
+                job.value = job.call()
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread as it is
-                answer["error"] = error
-            done.set()
+                job.error = error
+            job.done.set()
+            del job  # or a page of rows would be held until the next call
 
     def run(self, call: Callable[[], Any], seconds: float) -> Any:
         """The call's result or error. Raises UnreachableError when it takes longer than `seconds`."""
+        return self.wait(self.start(call), seconds)
+
+    def start(self, call: Callable[[], Any]) -> Job:
+        """Give the call to the thread and come back at once; `wait` brings what came of it."""
         if self.stuck:
             raise UnreachableError("the ODBC driver never came back from an earlier call.")
-        answer: dict[str, Any] = {}
-        done = threading.Event()
-        self._jobs.put((call, answer, done))
-        if not done.wait(seconds):
+        job = Job(call)
+        self._jobs.put(job)
+        return job
+
+    def wait(self, job: Job, seconds: float) -> Any:
+        if not job.done.wait(seconds):
             self.stuck = True
             raise UnreachableError(
                 f"the ODBC driver did not come back within {seconds:g} s.",
                 remedy="The server or the route to it has stalled, and this driver has no read timeout.",
             )
-        if "error" in answer:
-            raise answer["error"]
-        return answer["value"]
+        if job.error is not None:
+            raise job.error
+        return job.value
 
     def end(self) -> None:
         self._jobs.put(None)
@@ -169,6 +185,11 @@ class Guarded:
 
     def run(self, call: Callable[[], Any]) -> Any:
         return self._lane.run(call, self._patience())
+
+    def start(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """The call under way; what comes back waits for it and gives its result or error."""
+        job = self._lane.start(call)
+        return lambda: self._lane.wait(job, self._patience())
 
     def cursor(self) -> GuardedCursor:
         return GuardedCursor(self, self.run(self.raw.cursor))

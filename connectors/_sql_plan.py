@@ -28,6 +28,8 @@ class Plan:
     keys: tuple[str, ...]
     as_text: frozenset[str] = frozenset()
     """Columns that the server is to cast to text, for their driver cannot bear all values."""
+    ahead: bool = False
+    """Whether the next window may be asked for while the caller works on this one."""
 
 
 def cursor_of(batch: pa.RecordBatch, order: Sequence[str], misfits: Sequence[Misfit]) -> str:

@@ -174,24 +174,37 @@ class SqlReading(SqlCatalog):
         self, plan: Plan, after: str | None, limit: int | None, rows: int
     ) -> Iterator[tuple[pa.RecordBatch, list[Misfit]]]:
         raw = self._ensure()
-        text, parameters = self._keyset(plan, after, limit)
-        cursor = _streaming_cursor(raw, getattr(self._dialect, "driver", ""))
+        cursor = self._executed(raw, plan, after, limit)
         try:
             cursor.arraysize = rows
-            with fuse(self._product.fileno(raw), self._patience()):
-                cursor.execute(text, parameters) if parameters else cursor.execute(text)
             taken = 0
             while True:
                 with fuse(self._product.fileno(raw), self._patience()):
                     fetched = cursor.fetchmany(rows)
                 if fetched:
-                    yield batch_of(fetched, plan)
+                    yield self._batch(fetched, plan, limit)
                 taken += len(fetched)
                 # a short fetch is the last: some drivers begin again when asked once more
                 if len(fetched) < rows or taken == limit:
                     return
         finally:
             quietly(cursor.close)
+
+    def _executed(self, raw: Any, plan: Plan, after: str | None, limit: int | None) -> Any:
+        """A cursor on which the window's statement was sent."""
+        text, parameters = self._keyset(plan, after, limit)
+        cursor = _streaming_cursor(raw, getattr(self._dialect, "driver", ""))
+        try:
+            with fuse(self._product.fileno(raw), self._patience()):
+                cursor.execute(text, parameters) if parameters else cursor.execute(text)
+        except BaseException:
+            quietly(cursor.close)
+            raise
+        return cursor
+
+    def _batch(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> tuple[pa.RecordBatch, list[Misfit]]:
+        del limit  # tells a subclass whether this is a whole window
+        return batch_of(fetched, plan)
 
     def _keyset(self, plan: Plan, after: str | None, limit: int | None) -> tuple[str, Any]:
         """The window's statement through SQLAlchemy, which knows each dialect's LIMIT."""

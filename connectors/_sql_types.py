@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from weighbridge.connectors._arrow_pack import pack
+from weighbridge.connectors._arrow_pack import pack, pack_decimal_texts
 from weighbridge.connectors.base import Misfit
 
 __all__ = ["arrow_type", "cell", "column_array", "key_text", "key_value"]
@@ -86,6 +86,8 @@ def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
 def column_array(values: Sequence[Any], type_: pa.DataType, name: str) -> tuple[pa.Array, list[Misfit]]:
     """One column of a page: the array, and what did not fit."""
     packed = pack(values, type_)
+    if packed is None and pa.types.is_decimal(type_):
+        packed = pack_decimal_texts(values, type_)
     if packed is not None:
         return packed, []
     if not (pa.types.is_string(type_) or pa.types.is_boolean(type_) or pa.types.is_binary(type_)):

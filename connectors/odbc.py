@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
 
+from weighbridge.connectors._odbc_ahead import STORES, Ahead, cursor_behind
 from weighbridge.connectors._odbc_driver import (
     Guarded,
     Lane,
@@ -113,6 +114,7 @@ class OdbcConnector(SqlConnector):
         self._server_timeout: float | None = None
         self._about: dict[str, str] = {}
         self._pyodbc: Any = None
+        self._ahead = Ahead(self.session)
 
     def _connection_parts(self) -> dict[str, str]:
         if self.options.connection_string is None:
@@ -386,7 +388,20 @@ class OdbcConnector(SqlConnector):
 
     def _windows(self, plan: Plan, after: str | None, page_rows: int | None) -> Iterator[Any]:
         # a driver may keep a statement's whole result: one page a statement keeps memory flat without its help
-        return super()._windows(plan, after, page_rows or PAGE_ROWS)
+        plan = replace(plan, ahead=page_rows is None and self.dialect in STORES)
+        try:
+            yield from super()._windows(plan, after, page_rows or PAGE_ROWS)
+        finally:
+            self._ahead.drop()
+
+    def _executed(self, raw: Any, plan: Plan, after: str | None, limit: int | None) -> Any:
+        cursor = self._ahead.take(raw, plan, after, limit)
+        return super()._executed(raw, plan, after, limit) if cursor is None else cursor
+
+    def _batch(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> Any:
+        if plan.ahead and len(fetched) == limit and (behind := cursor_behind(fetched[-1], plan)) is not None:
+            self._ahead.send(self._raw, plan, behind, limit, *self._keyset(plan, behind, limit))
+        return super()._batch(fetched, plan, limit)
 
     def _stream(self, plan: Plan, rows: int) -> Iterator[Any]:
         options = DRIVER_OPTIONS.get(self.dialect)

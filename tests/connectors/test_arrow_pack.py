@@ -9,8 +9,10 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from weighbridge.connectors._arrow_pack import pack
+from weighbridge.connectors._arrow_pack import pack, pack_decimal_texts
 
 GOOD = [
     ([1, -1, 127], pa.int8()),
@@ -56,6 +58,36 @@ def test_same_as_pyarrow(values: list, type_: pa.DataType) -> None:
 @pytest.mark.parametrize(("values", "type_"), BAD)
 def test_what_would_be_changed_is_refused(values: list, type_: pa.DataType) -> None:
     assert pack([*values, None], type_) is None
+
+
+@given(st.data(), st.integers(1, 18), st.integers(0, 18))
+def test_decimal_texts_are_what_decimal_says(data: st.DataObject, precision: int, scale: int) -> None:
+    scale = min(scale, precision)
+    units = st.integers(-(10**precision) + 1, 10**precision - 1)
+    numbers = data.draw(st.lists(st.one_of(st.none(), units), min_size=1, max_size=30))
+    exact = [None if n is None else Decimal(n).scaleb(-scale) for n in numbers]
+    texts = [None if n is None else f"{n:.{scale}f}" for n in exact]
+    type_ = pa.decimal128(precision, scale)
+    made = pack_decimal_texts(texts, type_)
+    assert made is None or made.to_pylist() == pa.array(exact, type=type_).to_pylist()
+    # 20 characters are left to the careful path
+    if scale < 18 and all(t is None or len(t) <= 19 for t in texts):
+        assert made is not None
+        made.validate(full=True)
+
+
+@given(st.lists(st.text("0123456789.-+e \n\u0661", max_size=6), min_size=1, max_size=4))
+def test_decimal_texts_spelled_otherwise_are_refused_or_right(texts: list[str]) -> None:
+    made = pack_decimal_texts(texts, pa.decimal128(12, 2))
+    if made is not None:
+        assert made.to_pylist() == [Decimal(t) for t in texts]
+
+
+@given(st.lists(st.one_of(st.none(), st.datetimes()), min_size=1, max_size=30))
+def test_timestamps_are_exact(values: list[datetime | None]) -> None:
+    made = pack(values, pa.timestamp("us"))
+    assert made is not None
+    assert made.to_pylist() == values
 
 
 def test_pandas_is_not_imported() -> None:

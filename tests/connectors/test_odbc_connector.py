@@ -279,6 +279,48 @@ def test_a_read_loads_no_more_than_it_needs(lite: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_next_window_is_asked_for_early_and_nothing_is_lost_or_uncounted(
+    psql: Callable[..., str], postgres: PostgresSandbox
+) -> None:
+    with postgres.connect("odbc") as own:
+        own.execute("CREATE TABLE early AS SELECT g AS id, g / 7 * 0.25 AS n FROM generate_series(1, 12000) g")
+        own.execute("ALTER TABLE early ADD PRIMARY KEY (id)")
+        own.execute("GRANT SELECT ON early TO odbc_keeper")
+    session = Session("odbc", retry=NO_RETRY)
+    with OdbcConnector({"connection_string": psql()}, session) as connector:
+        connector.discover("early")
+        before = session.meter.attempts
+        seen: list[int] = []
+        for page in connector.read("early"):
+            seen += page.batch["id"].to_pylist()
+            assert connector.count("early").value == 12_000  # another statement while one is under way
+        counted = session.meter.attempts - before - 3
+        assert seen == list(range(1, 12_001))
+        assert counted == 3
+        reading = connector.read("early")
+        before = session.meter.attempts
+        next(reading)
+        reading.close()  # type: ignore[attr-defined]  # a generator
+        assert session.meter.attempts - before == 2  # the window that nobody took was sent all the same
+        assert session.budget.used == session.meter.attempts
+
+
+def test_a_connection_lost_between_windows_costs_no_row(psql: Callable[..., str], postgres: PostgresSandbox) -> None:
+    with postgres.connect("odbc") as own:
+        own.execute("CREATE TABLE torn (id int PRIMARY KEY)")
+        own.execute("INSERT INTO torn SELECT generate_series(1, 12000)")
+        own.execute("GRANT SELECT ON torn TO odbc_keeper")
+    session = Session("odbc", sleep=lambda _seconds: None)
+    with OdbcConnector({"connection_string": psql()}, session) as connector:
+        seen: list[int] = []
+        for number, page in enumerate(connector.read("torn")):
+            seen += page.batch["id"].to_pylist()
+            if number == 0:
+                with postgres.connect("odbc") as own:
+                    own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'odbc_keeper'")
+        assert seen == list(range(1, 12_001))
+
+
 def test_statement_timeouts_are_the_servers(psql: Callable[..., str], maria: str) -> None:
     for string, statement in (
         (psql(), "SELECT pg_sleep(20)"),
