@@ -40,6 +40,8 @@ class Crew:
         self._connect = connect
         self._members: list[Connector | None] = []
         self._abandoned: list[Connector] = []
+        self._left: dict[int, int] = {}
+        """User -> how often a call of that user was left behind, perhaps while it still opened the connection."""
         self._ready: dict[int, Mapping[str, Operation]] = {}
         self._beside: list[Callable[[], None]] = []
         self.warm: set[int] = set()
@@ -56,7 +58,15 @@ class Crew:
             raise UnreachableError("the crew was let go while this user was still opening a connection")
         member = self._members[number]
         if member is None:
-            member = self._members[number] = self._connect()
+            before = self._left.get(number, 0)
+            member = self._connect()
+            if number >= len(self._members):
+                member.close()
+                raise UnreachableError("the crew was let go while this user was still opening a connection")
+            if self._left.get(number, 0) != before:
+                self._abandoned.append(member)
+                raise UnreachableError("this user was given up while the connection was being opened")
+            self._members[number] = member
         return member
 
     def operations(self, number: int, object: str, keys: Sequence[Key]) -> Mapping[str, Operation]:
@@ -87,6 +97,7 @@ class Crew:
     def abandon(self, number: int) -> None:
         """Leave a connector to the call that is still using it: nobody else may; it is closed with the crew."""
         if number < len(self._members):
+            self._left[number] = self._left.get(number, 0) + 1
             member, self._members[number] = self._members[number], None
             self._ready.pop(number, None)
             self.warm.discard(number)

@@ -9,6 +9,7 @@ import pytest
 from load_kit import KEYS, open_tiny
 
 from weighbridge.checks.forecast.plan import Audit, Crew, Guards, LoadPlan
+from weighbridge.connectors.errors import UnreachableError
 from weighbridge.connectors.session import NO_RETRY
 from weighbridge.engine.threads import ThreadEngine, descriptors_for
 from weighbridge.sandbox.queue_server import QueueServer
@@ -122,6 +123,37 @@ def test_connections_are_opened_once_and_kept(crew_of):
         for _ in range(3):
             engine.run(plan(crew, users=8, burst=True, guards=Guards(seconds=5)))
         assert len(crew.warm) == 8
+
+
+def test_a_crowd_that_cannot_be_opened_in_time_shares_no_connection(crew_of, monkeypatch):
+    """What is still being opened when time is up is left behind: two threads at one connection are errors of ours."""
+    monkeypatch.setattr("weighbridge.engine.threads.OPENING_S", 0.5)
+    with QueueServer(latency_ms=300) as server:
+        crew = crew_of(server)
+        asked = plan(crew, users=64, seconds=1.0, think_s=0.1, guards=Guards(seconds=1.0, error_share=1.0))
+        level = ThreadEngine().run(asked).level
+    assert level.errors == {}
+
+
+def test_a_connection_that_arrives_after_its_user_was_given_up_is_nobodys():
+    crew, made = Crew(lambda: made.wait(5) and connector), threading.Event()
+    connector = object()
+    crew.grow(1)
+    seen = []
+
+    def late():
+        try:
+            crew.connector(0)
+        except UnreachableError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    crew.abandon(0)
+    made.set()
+    thread.join(5)
+    assert len(seen) == 1
+    assert crew.connector(0) is connector  # opened anew, for whoever asks now
 
 
 def test_a_user_that_crashes_is_raised_not_swallowed(crew_of):

@@ -322,28 +322,35 @@ class ThreadEngine:
         problems: list[str | None] = [None] * plan.users
         cold = [i for i in range(plan.users) if i not in plan.crew.warm]
         crash: list[BaseException] = []
+        over = threading.Event()
 
         def warm(numbers: list[int]) -> None:
             for number in numbers:
+                if over.is_set():
+                    return  # its user opens it, and nobody else may be at the same connector then
                 rng = random.Random(plan.seed + number)  # noqa: S311
                 try:
                     problem = self._draws(plan, number, rng)()
                 except BaseException as error:  # noqa: BLE001 - raised in the main thread
                     crash.append(error)
                     return
+                if over.is_set():
+                    return  # it was left behind
                 problems[number] = problem
                 if problem is None:
                     plan.crew.warm.add(number)
                 elif problem != "BudgetExceeded":
                     plan.crew.drop(number)
 
-        lanes = min(8, len(cold)) or 1
+        # some at a time, and more for a crowd, which would otherwise be asked before all of it is there
+        lanes = min(max(8, plan.users // 16), len(cold)) or 1
         threads = [threading.Thread(target=warm, args=(cold[lane::lanes],), daemon=True) for lane in range(lanes)]
         for thread in threads:
             thread.start()
         late = time.perf_counter() + max(OPENING_S, plan.guards.seconds)
         for thread in threads:
             thread.join(max(0.0, late - time.perf_counter()))
+        over.set()
         if crash:
             raise crash[0]
         for number in cold:
