@@ -353,20 +353,32 @@ def passing_rate(level: Level, alone_s: float) -> float:
 
 
 def in_progress(level: Level, alone_s: float) -> tuple[float, float] | None:
-    """(most calls in progress, calls in progress on average after the first service time), of those let in."""
+    """(calls in progress for all but 5 % of the time, on average), after the first service time, of those let in.
+
+    The most at any moment would be the client's doing: an answer that it reads late overlaps with the next call.
+    """
     calls = sorted(zip(level.starts, level.latencies, strict=True)) if level.starts else []
     if not calls:
         return None
     steps = sorted([(at, 1) for at, _ in calls] + [(at + latency, -1) for at, latency in calls])
     since, until = calls[0][0] + alone_s, calls[-1][0]
-    now = most = 0
-    area, before = 0.0, since
+    now, before, peak = 0, since, 0
+    held: dict[int, float] = {}
     for at, step in steps:
         if since < at <= until:
-            area, before = area + now * (at - before), at
+            held[now] = held.get(now, 0.0) + at - before
+            before = at
         now += step
-        most = max(most, now)
-    return float(most), area / (before - since) if before > since else float(most)
+        peak = max(peak, now)
+    total = sum(held.values())
+    if total <= 0:
+        return float(peak), float(peak)  # it was over before anybody could be let in again
+    above, most = 0.0, 0
+    for most in sorted(held, reverse=True):
+        above += held[most]
+        if above > 0.05 * total:
+            break
+    return float(most), sum(n * seconds for n, seconds in held.items()) / total
 
 
 def ceiling_holds(bursts: Sequence[Burst], flat: Sequence[Level], alone_s: float) -> bool:
