@@ -21,13 +21,13 @@ LIMIT_CALLS = 2_000
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, start(Path(folder), names=("crm", "erp", "legacy"), clean=(False,)):
+    with tempfile.TemporaryDirectory() as folder, start(Path(folder)):
         settings = Path(folder) / "weighbridge.toml"
         lines = settings.read_text(encoding="utf-8").splitlines(keepends=True)
         settings.write_text("".join(x for x in lines if not x.startswith("ramp_seconds")), encoding="utf-8")
         command = [
             sys.executable, "-m", "weighbridge", "run", "--config", str(settings), "--env", "sandbox",
-            "--checks", "load", "--json", "--quiet", "--no-history",
+            "--points", "crm,erp,legacy", "--checks", "load", "--json", "--quiet", "--no-history",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False, cwd=folder)
         if done.returncode not in (0, 1, 3):
