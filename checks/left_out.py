@@ -13,7 +13,7 @@ __all__ = ["left_out"]
 
 class _LeftOut:
     def __init__(self, *_: object, **__: object) -> None:
-        raise ImportError("this part of Great Expectations was left out; nothing of Weighbridge uses it")
+        raise ImportError("left out when its user was loaded: nothing of Weighbridge uses this part of it")
 
 
 class _Placeholder(ModuleType):

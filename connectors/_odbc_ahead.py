@@ -1,12 +1,12 @@
 """The next window of a reading, asked for while the caller still works on the one before.
 
-The driver waits for its server without holding the interpreter, so the server works while rows are being packed: a
-third of the time of a plain loop. One window at most is under way, and one that nobody took is still counted.
+The driver waits for its server without holding the interpreter, so the server works while rows are being packed. One
+window at most is under way, and one that nobody took is still counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,27 +15,10 @@ from weighbridge.connectors._sql_connection import quietly
 from weighbridge.connectors._sql_plan import Plan
 from weighbridge.connectors.session import Session
 
-__all__ = ["STORES", "Ahead", "cursor_behind"]
+__all__ = ["STORES", "Ahead"]
 
 STORES = ("postgresql", "mariadb", "mysql", "sqlite")
 """Products whose drivers keep a result on this side, so that another statement may be sent before it is read."""
-
-
-def cursor_behind(row: Sequence[Any], plan: Plan) -> str | None:
-    """The cursor that a page ending with this row will carry; None where its key is not what its type says."""
-    import json
-
-    from weighbridge.connectors._sql_types import column_array, key_text
-
-    texts = []
-    for name in plan.order:
-        place = plan.fetched.index(name)
-        array, misfits = column_array((row[place],), plan.types[place], name)
-        value = array[0].as_py()
-        if misfits or value is None:
-            return None
-        texts.append(key_text(value))
-    return json.dumps(texts, ensure_ascii=False)
 
 
 @dataclass(slots=True)

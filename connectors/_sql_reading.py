@@ -182,7 +182,8 @@ class SqlReading(SqlCatalog):
                 with fuse(self._product.fileno(raw), self._patience()):
                     fetched = cursor.fetchmany(rows)
                 if fetched:
-                    yield self._batch(fetched, plan, limit)
+                    self._arrived(fetched, plan, limit)
+                    yield batch_of(fetched, plan)
                 taken += len(fetched)
                 # a short fetch is the last: some drivers begin again when asked once more
                 if len(fetched) < rows or taken == limit:
@@ -202,9 +203,8 @@ class SqlReading(SqlCatalog):
             raise
         return cursor
 
-    def _batch(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> tuple[pa.RecordBatch, list[Misfit]]:
-        del limit  # tells a subclass whether this is a whole window
-        return batch_of(fetched, plan)
+    def _arrived(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> None:
+        """Rows of a window are here and not packed yet; `limit` is how many the whole window may have."""
 
     def _keyset(self, plan: Plan, after: str | None, limit: int | None) -> tuple[str, Any]:
         """The window's statement through SQLAlchemy, which knows each dialect's LIMIT."""

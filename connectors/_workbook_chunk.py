@@ -38,6 +38,19 @@ _RUN = re.compile(rb"<t(?:\s[^>]*)?>([^<]*)</t>")
 _PHONETIC = re.compile(rb"<rPh\b.*?</rPh>", re.DOTALL)
 
 
+def _numbers(a: Array, at: Array, most: int) -> tuple[Array, Array]:
+    """The numbers whose digits begin at these places, at most so many digits each, and the places behind them."""
+    numbers = np.zeros(len(at), np.int64)
+    for _ in range(most):
+        byte = a[at]
+        digit = (byte >= 48) & (byte <= 57)
+        if not digit.any():
+            break
+        numbers = np.where(digit, numbers * 10 + byte - 48, numbers)
+        at = at + digit
+    return numbers, at
+
+
 class Chunk:
     """The cells of one chunk, as arrays in their order."""
 
@@ -127,14 +140,7 @@ class Chunk:
             letter = (byte >= 65) & (byte <= 90)
             columns = np.where(letter, columns * 26 + byte - 64, columns)
             at = at + letter
-        rows = np.zeros(len(at), np.int64)
-        for _ in range(8):
-            byte = a[at]
-            digit = (byte >= 48) & (byte <= 57)
-            if not digit.any():
-                break
-            rows = np.where(digit, rows * 10 + byte - 48, rows)
-            at = at + digit
+        rows, at = _numbers(a, at, 8)
         good = (a[at] == 34) & (columns > 0) & (columns <= COLUMNS) & (rows > 0) & (rows <= MAX_ROW)
         if not good.all():
             wrong = int(np.flatnonzero(~good)[0])
@@ -167,16 +173,7 @@ class Chunk:
                 kind[owner] = a[at + 2]
                 second[owner] = a[at + 3]
                 continue
-            at = at + 2
-            number = np.zeros(len(at), np.int64)
-            for _ in range(6):
-                byte = a[at]
-                digit = (byte >= 48) & (byte <= 57)
-                if not digit.any():
-                    break
-                number = np.where(digit, number * 10 + byte - 48, number)
-                at = at + digit
-            style[owner] = number
+            style[owner], _ = _numbers(a, at + 2, 6)
         # t="n" is the default; t="str" tells itself from t="s" by its second letter
         kind[kind == 110] = 0
         return kind, second, style

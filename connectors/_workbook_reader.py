@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["why_unreadable"]
 
 SECONDS = 300.0
-"""A sheet of 48,000,000 cells, the most that is ever read, takes a fifth of this."""
+"""After this it is taken for stuck."""
 MOST_BYTES = 4 << 30
-"""Address space of the process: twice what the largest sheet takes."""
+"""Address space of the process: the most cells that are ever read take 1.5 GB at 32 bytes each."""
 PROGRAM = """
 import io, sys
 try:
@@ -33,13 +34,17 @@ next(book.get_sheet_by_name(sys.argv[2]).iter_rows(), None)
 
 def why_unreadable(data: bytes | Path, sheet: str, *, seconds: float = SECONDS) -> str | None:
     """Read the sheet of a workbook (its bytes, or a file) in a process of its own; None, or why that failed."""
+    if isinstance(data, bytes):
+        return _why(sheet, seconds, input=data)
+    with data.open("rb") as source:  # handed over open, so that it is not held here as well
+        return _why(sheet, seconds, stdin=source)
+
+
+def _why(sheet: str, seconds: float, **given: Any) -> str | None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    given = data if isinstance(data, bytes) else data.read_bytes()
+    command = [sys.executable, "-c", PROGRAM, str(MOST_BYTES), sheet]
     try:
-        ended = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(MOST_BYTES), sheet],
-            input=given, capture_output=True, timeout=seconds, env=environment, check=False,
-        )  # fmt: skip
+        ended = subprocess.run(command, **given, capture_output=True, timeout=seconds, env=environment, check=False)
     except subprocess.TimeoutExpired:
         return f"it was not read within {seconds:.0f} s"
     if ended.returncode == 0:

@@ -7,7 +7,7 @@ different widths. What has no text, such as an array constant's values, is writt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weighbridge.connectors._workbook_functions import ARGUMENTS, FUNCTIONS, USER_DEFINED
@@ -266,9 +266,8 @@ class _Reader:
         return f"{'' if column_moves else '$'}{letters}{'' if row_moves else '$'}{row + 1}"
 
     @staticmethod
-    def _name(names: Iterable[str], number: int) -> str:
-        listed = list(names)
-        return listed[number] if 0 <= number < len(listed) else f"name {number + 1}"
+    def _name(names: Sequence[str], number: int) -> str:
+        return names[number] if 0 <= number < len(names) else f"name {number + 1}"
 
     def _outer_name(self, number: int, index: int) -> str:
         scope = self.scope

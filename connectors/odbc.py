@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
 
-from weighbridge.connectors._odbc_ahead import STORES, Ahead, cursor_behind
+from weighbridge.connectors._odbc_ahead import STORES, Ahead
 from weighbridge.connectors._odbc_driver import (
     Guarded,
     Lane,
@@ -22,7 +22,7 @@ from weighbridge.connectors._odbc_driver import (
 from weighbridge.connectors._sql_connection import GRACE
 from weighbridge.connectors._sql_dialects import Product, product_for
 from weighbridge.connectors._sql_errors import classify
-from weighbridge.connectors._sql_plan import Plan, key_texts
+from weighbridge.connectors._sql_plan import Plan, batch_of, cursor_of, key_texts
 from weighbridge.connectors.base import (
     Column,
     Connector,
@@ -398,10 +398,11 @@ class OdbcConnector(SqlConnector):
         cursor = self._ahead.take(raw, plan, after, limit)
         return super()._executed(raw, plan, after, limit) if cursor is None else cursor
 
-    def _batch(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> Any:
-        if plan.ahead and len(fetched) == limit and (behind := cursor_behind(fetched[-1], plan)) is not None:
+    def _arrived(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> None:
+        if plan.ahead and len(fetched) == limit:
+            last, misfits = batch_of(fetched[-1:], plan)
+            behind = cursor_of(last, plan.order, misfits)
             self._ahead.send(self._raw, plan, behind, limit, *self._keyset(plan, behind, limit))
-        return super()._batch(fetched, plan, limit)
 
     def _stream(self, plan: Plan, rows: int) -> Iterator[Any]:
         options = DRIVER_OPTIONS.get(self.dialect)
