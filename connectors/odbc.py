@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
 
 from weighbridge.connectors._odbc_ahead import STORES, Ahead
+from weighbridge.connectors._odbc_columns import catalog_column, described_column, is_decimal, is_temporal
+from weighbridge.connectors._odbc_dialect import default_port, dialect_name, dialect_of
 from weighbridge.connectors._odbc_driver import (
     Guarded,
     Lane,
@@ -50,17 +52,6 @@ F = TypeVar("F")
 # ODBC's information types (sql.h)
 DRIVER_NAME, DRIVER_VERSION, DBMS_NAME, DBMS_VERSION, QUOTE, DATABASE, USER = 6, 7, 17, 18, 29, 16, 47
 
-DIALECTS: tuple[tuple[str, str], ...] = (
-    # how a DBMS calls itself -> SQLAlchemy's dialect, which is used to write statements only
-    ("postgres", "postgresql"),
-    ("mariadb", "mariadb"),
-    ("mysql", "mysql"),
-    ("sqlite", "sqlite"),
-    ("microsoft sql server", "mssql"),
-    ("oracle", "oracle"),
-    ("mdbtools", "access"),
-    ("access", "access"),
-)
 FRAGILE = ("mdbodbc", "mdbtools")
 """Drivers whose catalog functions fail or crash the process, as mdbtools' SQLStatistics does: described by a query."""
 DRIVER_OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -154,7 +145,7 @@ class OdbcConnector(SqlConnector):
         if not address or address.startswith(("/", ".", "(")):
             return ()
         host, _, port = address.removeprefix("tcp:").partition(",")
-        number = port or keys.get("port") or str(_default_port(keys.get("driver", "")) or "")
+        number = port or keys.get("port") or str(default_port(keys.get("driver", "")) or "")
         tls = keys.get("sslmode", "") in {"require", "verify-ca", "verify-full"} or keys.get("encrypt", "") in {
             "yes",
             "strict",
@@ -208,7 +199,7 @@ class OdbcConnector(SqlConnector):
                     self._about[word] = str(guarded.getinfo(number)).strip("\0 ")
                 except self._pyodbc.Error:
                     self._about[word] = ""
-            self._about["dialect"] = _dialect_name(self._about)
+            self._about["dialect"] = dialect_name(self._about)
             self._product = product_for(self._about["dialect"])
         if self.dialect not in {"postgresql", "mariadb", "mysql", "sqlite"}:
             # elsewhere the driver carries the timeout; those above ignore or refuse it, and have one on the server
@@ -230,7 +221,7 @@ class OdbcConnector(SqlConnector):
     def _writer(self) -> Any:
         # only where plain words will not do: a read of a usual product never loads SQLAlchemy
         if self._dialect is None:
-            self._dialect = _dialect_of(self._about, self._pyodbc)
+            self._dialect = dialect_of(self._about, self._pyodbc)
         return self._dialect
 
     def _driver_errors(self) -> Any:
@@ -312,7 +303,7 @@ class OdbcConnector(SqlConnector):
             return TableSchema(columns, ())
         keys = self._keys(schema, table)
         unique = {c[0] for c in self._unique(schema, table) if len(c) == 1} | ({keys[0]} if len(keys) == 1 else set())
-        described = [c if c.name not in unique else _as_unique(c) for c in columns]
+        described = [c if c.name not in unique else replace(c, unique=True) for c in columns]
         return TableSchema(tuple(described), keys)
 
     def _by_catalog(self, schema: str | None, table: str) -> tuple[Column, ...]:
@@ -320,7 +311,7 @@ class OdbcConnector(SqlConnector):
             rows = self._catalog("columns", table=table, schema=schema)
         except RejectedError:
             return ()
-        return tuple(_catalog_column(row, self.dialect) for row in rows if row[2] == table)
+        return tuple(catalog_column(row, self.dialect) for row in rows if row[2] == table)
 
     def _by_description(self, object: str) -> tuple[Column, ...]:
         """What a query over no rows says of its columns: for drivers without a catalog."""
@@ -341,7 +332,7 @@ class OdbcConnector(SqlConnector):
                 f"{self.session.system}: there is no table or view {object!r} here: {error.message}",
                 remedy=self._suggest(str(object)),
             ) from error
-        return tuple(_described_column(d) for d in described)
+        return tuple(described_column(d) for d in described)
 
     def _keys(self, schema: str | None, table: str) -> tuple[str, ...]:
         try:
@@ -453,7 +444,7 @@ class OdbcConnector(SqlConnector):
         if self.dialect not in PLAIN:
             return plan
         # a driver hands decimals over as text, which pyodbc would turn into objects and we into text again
-        decimals = (n for n, t in zip(plan.fetched, plan.types, strict=True) if _decimal(t) and n not in plan.order)
+        decimals = (n for n, t in zip(plan.fetched, plan.types, strict=True) if is_decimal(t) and n not in plan.order)
         return replace(plan, as_text=frozenset(decimals))
 
     def _fetched(self, plan: Plan, after: str | None, limit: int | None, rows: int) -> Iterator[Any]:
@@ -461,7 +452,7 @@ class OdbcConnector(SqlConnector):
             yield from super()._fetched(plan, after, limit, rows)
         except (self._pyodbc.Error, ValueError) as error:
             mapped = classify(error, f"{self.session.system}: the driver {self._about['driver']}, {plan.object}")
-            times = frozenset(n for n, t in zip(plan.fetched, plan.types, strict=True) if _temporal(t))
+            times = frozenset(n for n, t in zip(plan.fetched, plan.types, strict=True) if is_temporal(t))
             if not isinstance(mapped, RejectedError) or times <= plan.as_text:
                 raise
             if limit is None:
@@ -533,100 +524,3 @@ class _Connecting:
             name = named.get("driver") or named.get("dsn") or named.get("filedsn") or "(none named)"
             raise driver_missing(name, list(self.connector._pyodbc.drivers()), system) from error
         raise mapped from error
-
-
-def _default_port(driver: str) -> int | None:
-    ports = (("postgres", 5432), ("maria", 3306), ("mysql", 3306), ("sql server", 1433), ("oracle", 1521))
-    return next((port for word, port in ports if word in driver.lower()), None)
-
-
-def _dialect_name(about: Mapping[str, str]) -> str:
-    """SQLAlchemy's name for what answered; `odbc` for what it has no name for."""
-    words = f"{about['product']} {about['driver']}".lower()
-    name = next((dialect for word, dialect in DIALECTS if word in words), "odbc")
-    return "mariadb" if name == "mysql" and "maria" in f"{words} {about['version']}".lower() else name
-
-
-def _dialect_of(about: Mapping[str, str], pyodbc: Any) -> Any:
-    """A SQLAlchemy dialect as a writer of statements."""
-    from sqlalchemy.engine import default
-    from sqlalchemy.engine.url import URL
-
-    name = about["dialect"]
-    try:
-        kind: Any = URL.create(name).get_dialect()
-    except Exception:  # noqa: BLE001 - whatever a missing dialect raises: the general one writes plain SQL
-        kind = default.DefaultDialect
-    dialect = kind(paramstyle="qmark")
-    dialect.dbapi = pyodbc
-    dialect.positional = True
-    if name in {"access", "odbc"} and about["quote"] and about["quote"] != '"':
-        dialect.identifier_preparer.initial_quote = dialect.identifier_preparer.final_quote = about["quote"]
-    return dialect
-
-
-def _decimal(type_: Any) -> bool:
-    import pyarrow.types as pt
-
-    return pt.is_decimal(type_)
-
-
-def _temporal(type_: Any) -> bool:
-    import pyarrow.types as pt
-
-    return pt.is_date(type_) or pt.is_timestamp(type_) or pt.is_time(type_)
-
-
-def _as_unique(column: Column) -> Column:
-    return replace(column, unique=True)
-
-
-def _catalog_column(row: Any, dialect: str) -> Column:
-    """A row of SQLColumns: 3 name, 4 type, 5 type name, 6 size, 8 digits, 10 nullable."""
-    import pyarrow as pa
-
-    from weighbridge.connectors._sql_types import decimal_type
-
-    code, word, size, digits = int(row[4]), str(row[5]).lower(), row[6], row[8]
-    unsigned = "unsigned" in word
-    if dialect == "sqlite" and code == 4:
-        code = -5  # its INTEGER holds 64 bits, whatever the driver says
-    types: Mapping[int, Callable[[], pa.DataType]] = {
-        -7: pa.bool_, 65529: pa.bool_,
-        -6: pa.uint8 if unsigned else pa.int8, 5: pa.uint16 if unsigned else pa.int16,
-        4: pa.uint32 if unsigned else pa.int32, -5: pa.uint64 if unsigned else pa.int64,
-        6: pa.float64, 7: pa.float32, 8: pa.float64,
-        2: lambda: decimal_type(size, digits), 3: lambda: decimal_type(size, digits),
-        91: pa.date32, 9: pa.date32, 92: lambda: pa.time64("us"), 10: lambda: pa.time64("us"),
-        93: lambda: pa.timestamp("us", "UTC" if "timestamptz" in word or "with time zone" in word else None),
-        11: lambda: pa.timestamp("us"),
-        -2: pa.binary, -3: pa.binary, -4: pa.binary,
-    }  # fmt: skip
-    type_ = types.get(code, pa.string)()
-    text = pa.types.is_string(type_)
-    return Column(
-        name=row[3], type=type_, nullable=None if row[10] not in (0, 1) else bool(row[10]),
-        native=f"{word}({size})" if text and size and "(" not in word else word, length=size if text else None,
-        precision=size if code in (2, 3) else None, scale=digits if code in (2, 3) else None,
-    )  # fmt: skip
-
-
-def _described_column(described: Any) -> Column:
-    """One entry of `cursor.description`: the driver's Python type is all there is to go by."""
-    import datetime as dt
-    import decimal
-
-    import pyarrow as pa
-
-    from weighbridge.connectors._sql_types import decimal_type
-
-    name, kind, _, size, precision, scale, nullable = described
-    types: Mapping[Any, Callable[[], pa.DataType]] = {
-        bool: pa.bool_, int: pa.int64, float: pa.float64, bytes: pa.binary, bytearray: pa.binary,
-        dt.datetime: lambda: pa.timestamp("us"), dt.date: pa.date32, dt.time: lambda: pa.time64("us"),
-        decimal.Decimal: lambda: decimal_type(precision or None, scale),
-    }  # fmt: skip
-    type_ = types.get(kind, pa.string)()
-    # a text column is called text: the driver has no better word
-    word = "text" if kind is str else getattr(kind, "__name__", "unknown")
-    return Column(name, type_, nullable, word, length=size if kind is str and size else None)
