@@ -10,7 +10,7 @@ from weighbridge.connectors.base import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["catalog_column", "described_column", "is_decimal", "is_temporal"]
+__all__ = ["catalog_column", "described_column", "is_decimal", "is_temporal", "is_unsigned"]
 
 
 def is_decimal(type_: Any) -> bool:
@@ -23,6 +23,12 @@ def is_temporal(type_: Any) -> bool:
     import pyarrow.types as pt
 
     return pt.is_date(type_) or pt.is_timestamp(type_) or pt.is_time(type_)
+
+
+def is_unsigned(type_: Any) -> bool:
+    import pyarrow.types as pt
+
+    return pt.is_unsigned_integer(type_)
 
 
 def catalog_column(row: Any, dialect: str) -> Column:

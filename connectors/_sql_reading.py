@@ -13,7 +13,7 @@ from weighbridge.connectors._sql_connection import quietly
 from weighbridge.connectors._sql_plan import Plan, batch_of, beyond, cursor_of, key_texts
 from weighbridge.connectors._watchdog import fuse
 from weighbridge.connectors.base import Misfit, Page, TableSchema, filter_of
-from weighbridge.connectors.errors import MissingObjectError, RetriableError, SettingsError
+from weighbridge.connectors.errors import MissingObjectError, ProtocolError, RetriableError, SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,6 +86,12 @@ class SqlReading(SqlCatalog):
             self._ensure()
             try:
                 for page in self._pages(plan, cursor, window, page_rows or PAGE_ROWS):
+                    if page.cursor == cursor:
+                        raise ProtocolError(
+                            f"{self.session.system}: {plan.object} ends where the page before it ended, at the key "
+                            f"{cursor}; going on would read the same rows for ever.",
+                            remedy="The key is not ordered as it is compared: look at the column's type and collation.",
+                        )
                     cursor, failures = page.cursor, 0
                     got += page.batch.num_rows
                     seconds = time.monotonic() - started

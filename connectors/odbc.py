@@ -11,7 +11,13 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import Field, SecretStr, model_validator
 
 from weighbridge.connectors._odbc_ahead import STORES, Ahead
-from weighbridge.connectors._odbc_columns import catalog_column, described_column, is_decimal, is_temporal
+from weighbridge.connectors._odbc_columns import (
+    catalog_column,
+    described_column,
+    is_decimal,
+    is_temporal,
+    is_unsigned,
+)
 from weighbridge.connectors._odbc_dialect import default_port, dialect_name, dialect_of
 from weighbridge.connectors._odbc_driver import (
     Guarded,
@@ -30,8 +36,10 @@ from weighbridge.connectors.base import (
     Connector,
     ConnectorOptions,
     DriverText,
+    Misfit,
     Operation,
     OperationResult,
+    Page,
     Probe,
     TableSchema,
     filter_of,
@@ -39,6 +47,7 @@ from weighbridge.connectors.base import (
 from weighbridge.connectors.errors import (
     DriverError,
     MissingObjectError,
+    ProtocolError,
     RejectedError,
     SettingsError,
 )
@@ -444,8 +453,24 @@ class OdbcConnector(SqlConnector):
         if self.dialect not in PLAIN:
             return plan
         # a driver hands decimals over as text, which pyodbc would turn into objects and we into text again
-        decimals = (n for n, t in zip(plan.fetched, plan.types, strict=True) if is_decimal(t) and n not in plan.order)
-        return replace(plan, as_text=frozenset(decimals))
+        typed = dict(zip(plan.fetched, plan.types, strict=True))
+        decimals = {name for name, type_ in typed.items() if is_decimal(type_) and name not in plan.order}
+        # and one that knows no unsigned numbers makes negative ones of the large
+        return replace(
+            plan, as_text=frozenset(decimals | {name for name, type_ in typed.items() if is_unsigned(type_)})
+        )
+
+    def _page(self, plan: Plan, batch: Any, misfits: Sequence[Misfit], seconds: float, calls: int) -> Page:
+        # dates that Python cannot bear are the server's own text, by which it compares them
+        keys = {n for n, t in zip(plan.fetched, plan.types, strict=True) if n in plan.order and not is_temporal(t)}
+        changed = next((m for m in misfits if m.column in keys and m.row == batch.num_rows - 1), None)
+        if changed is not None:
+            raise ProtocolError(
+                f"{self.session.system}: the driver {self._about['driver']} hands over a key of {plan.object}, "
+                f"{changed.column}, as {changed.raw!r}: {changed.reason}. Paging by it would lose or double rows.",
+                remedy="Read the column CAST AS varchar in a view, or use the connector sql if it knows the database.",
+            )
+        return super()._page(plan, batch, misfits, seconds, calls)
 
     def _fetched(self, plan: Plan, after: str | None, limit: int | None, rows: int) -> Iterator[Any]:
         try:

@@ -26,6 +26,7 @@ from weighbridge.connectors.errors import (
     AuthError,
     DriverError,
     MissingObjectError,
+    ProtocolError,
     RejectedError,
     SettingsError,
     UnreachableError,
@@ -319,6 +320,39 @@ def test_a_connection_lost_between_windows_costs_no_row(psql: Callable[..., str]
                 with postgres.connect("odbc") as own:
                     own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'odbc_keeper'")
         assert seen == list(range(1, 12_001))
+
+
+def test_an_unsigned_key_that_the_driver_wraps_is_read_once(maria: str, mariadb: MariaDbSandbox) -> None:
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("USE odbc")
+        cursor.execute("CREATE TABLE large (id INT UNSIGNED PRIMARY KEY, n INT)")
+        cursor.execute("INSERT INTO large SELECT 2147477647 + seq, seq FROM seq_1_to_12000")
+    with opened(maria) as connector:
+        seen: list[tuple[int, int]] = []
+        for page in connector.read("large"):
+            assert page.misfits == ()
+            seen += zip(page.batch["id"].to_pylist(), page.batch["n"].to_pylist(), strict=True)
+            assert len(seen) <= 12_000
+    assert seen == [(2147477647 + n, n) for n in range(1, 12_001)]
+
+
+def test_a_key_that_the_driver_changed_is_refused(maria: str, mariadb: MariaDbSandbox, monkeypatch: Any) -> None:
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("USE odbc")
+        cursor.execute("CREATE TABLE wrapped (id INT UNSIGNED PRIMARY KEY)")
+        cursor.execute("INSERT INTO wrapped VALUES (1), (4294967295)")
+    monkeypatch.setattr("weighbridge.connectors.odbc.is_unsigned", lambda _type: False)
+    with opened(maria) as connector, pytest.raises(ProtocolError, match="lose or double rows"):
+        list(connector.read("wrapped"))
+
+
+def test_a_key_that_the_driver_swallows_is_refused(lite: str, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "items.db") as database:
+        database.execute("CREATE TABLE loose (id integer NOT NULL, code integer NOT NULL UNIQUE)")
+        database.execute("INSERT INTO loose VALUES (1, 5), (2, 'five')")
+    database.close()
+    with opened(lite) as connector, pytest.raises(ProtocolError, match="would lose rows"):
+        list(connector.read("loose"))
 
 
 def test_statement_timeouts_are_the_servers(psql: Callable[..., str], maria: str) -> None:

@@ -34,6 +34,7 @@ from weighbridge.connectors.errors import (
     DriverError,
     FileError,
     MissingObjectError,
+    ProtocolError,
     RejectedError,
     SettingsError,
     ThrottledError,
@@ -468,7 +469,7 @@ def test_forks_work_in_threads_and_do_not_share_a_connection(orders: SqlConnecto
     for t in threads:
         t.start()
     for t in threads:
-        t.join(20)
+        t.join(60)
     assert results == [50] * 8
 
 
@@ -566,6 +567,21 @@ def test_sqlite_pages_and_writes(tmp_path: Path) -> None:
         assert rows[3]["v"] == "new"
         assert connector.operations("n", [(1,)])["lookup"].call((4,)).rows == 1
         assert connector.operations("n", [(1,)])["page"].call((4,)).rows == 50
+
+
+def test_a_paging_that_stands_still_is_an_error_and_not_endless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "still.db") as database:
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+        database.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(20)])
+    database.close()
+    usual = SqlConnector._keyset
+    monkeypatch.setattr(SqlConnector, "_keyset", lambda self, plan, _after, limit: usual(self, plan, None, limit))
+    with SqlConnector({"url": f"sqlite:///{tmp_path}/still.db"}) as connector:
+        seen: list[int] = []
+        with pytest.raises(ProtocolError, match="the same rows for ever"):
+            seen += [n for page in connector.read("t", page_rows=5) for n in page.batch["id"].to_pylist()]
 
 
 def test_reading_is_flat_in_memory(pg_database: Make) -> None:
