@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,12 +18,12 @@ from weighbridge.sandbox.server import start
 def listening(port: int) -> set[str]:
     """Addresses on which this process and its children listen at the port."""
     me = psutil.Process()
-    return {
-        c.laddr.ip
-        for process in [me, *me.children(recursive=True)]
-        for c in process.net_connections(kind="tcp")
-        if c.status == psutil.CONN_LISTEN and c.laddr.port == port
-    }
+    found: set[str] = set()
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # a server's helpers come and go
+            connections = process.net_connections(kind="tcp")
+            found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
+    return found
 
 
 @contextmanager
