@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 import sqlalchemy as sa
 from contract_kit import contract, land, point_of
 
@@ -84,6 +85,7 @@ def test_the_garbage_collector_closes_nobody_s_connection(tmp_path: Path) -> Non
         engine.dispose()
 
 
+@pytest.mark.slow  # another process loads all of it
 def test_what_is_left_out_of_gx_is_there_for_everybody_else() -> None:
     program = """
 import sys, weighbridge.checks.gx
