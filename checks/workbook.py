@@ -25,6 +25,7 @@ from weighbridge.connectors.workbook import (
     WorkbookReport,
     inspect_workbook,
     sheets_of,
+    structure_changes,
 )
 from weighbridge.contracts.models import IntegrationPoint
 
@@ -168,8 +169,7 @@ def _changes(point: IntegrationPoint, now: Mapping[str, Any], previous: Mapping[
         return
     changes: list[str] = []
     for file in sorted(set(before) & set(now)):
-        if before[file].get("digest") != now[file].get("digest"):
-            changes += [f"{file}: {text}" for text in _differences(before[file], now[file])]
+        changes += [f"{file}: {text}" for text in structure_changes(before[file], now[file])]
     if changes:
         yield Finding(
             "workbook.structure_changed",
@@ -180,38 +180,3 @@ def _changes(point: IntegrationPoint, now: Mapping[str, Any], previous: Mapping[
             evidence={"changes": changes[:200]},
             business_effect="Whatever reads by position or by name may read something else from today on.",
         )
-
-
-_WORDS = {
-    "sheets": "sheet",
-    "headers": "headers of",
-    "tables": "table",
-    "names": "name",
-    "formulas": "formulas of",
-}
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for part, word in _WORDS.items():
-        old, new = before.get(part) or {}, now.get(part) or {}
-        for gone in sorted(set(old) - set(new)):
-            yield f"{word} {gone} is gone"
-        for added in sorted(set(new) - set(old)):
-            yield f"{word} {added} is new"
-        for same in sorted(set(old) & set(new)):
-            if old[same] != new[same]:
-                if part == "headers":
-                    yield f"headers of {same}: {_listed(old[same], new[same])}"
-                else:
-                    yield f"{word} {same} changed"
-    if before.get("macros") != now.get("macros"):
-        yield "the macros changed"
-
-
-def _listed(old: list[str], new: list[str]) -> str:
-    gone = [h for h in old if h not in new]
-    added = [h for h in new if h not in old]
-    if not gone and not added:
-        return "in another order"
-    parts = [f"gone {', '.join(gone)}" if gone else "", f"new {', '.join(added)}" if added else ""]
-    return ", ".join(p for p in parts if p)

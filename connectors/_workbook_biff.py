@@ -1,8 +1,8 @@
 """Reads the records of a legacy .xls (BIFF8): sheets, names, and what its cells hold that values would lose.
 
 Looked at: sheet states, macro sheets, date system, protection, external books, names, merges, hidden rows and
-columns, cell kinds, error cells, conditional formats; formulas by `_workbook_binary_formulas`. Not looked at:
-connections inside query tables; callers say so. Tables the format has none.
+columns, cell kinds, error cells, conditional formats; formulas by `_workbook_binary_formulas`, queries and pivot caches
+by `_workbook_biff_feeds`. Tables the format has none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from weighbridge.connectors._workbook_biff_feeds import BiffFeeds, book_path
 from weighbridge.connectors._workbook_package import Package, WorkbookProblem
 from weighbridge.connectors._workbook_parts import Name, Parts, Sheet, number_kind
 from weighbridge.connectors._workbook_scan import (
@@ -26,8 +27,6 @@ from weighbridge.connectors._workbook_scan import (
     KINDS,
     TEXT,
     SheetScan,
-    column_letters,
-    place,
 )
 from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
@@ -118,14 +117,16 @@ def read_xls(package: Package) -> tuple[Parts, dict[str, SheetScan]]:
             found.record(code, data[at : at + length])
         parts = found.finish()
         styles = np.asarray(found.kinds or [1], np.uint8)
+        feeds = found.feeds
         scans = {}
         for sheet in parts.sheets:
-            scan = _Sheet(data, int(sheet.part), styles, parts, sheet.name).run()
+            scan = _Sheet(data, int(sheet.part), styles, parts, sheet.name, feeds).run()
             if sheet.kind == "worksheet":
                 scans[sheet.name] = scan
     except (struct.error, IndexError, ValueError, UnicodeDecodeError) as error:
         raise _damaged(package, str(error)) from None
     parts.cell_formats = len(found.kinds)
+    parts.connections, parts.queries, parts.pivots = feeds.connections, feeds.queries, feeds.pivots
     return parts, scans
 
 
@@ -135,6 +136,7 @@ class _Globals:
     def __init__(self) -> None:
         self.parts = Parts(workbook="Workbook", scope=Scope(wide=False))
         self.kinds: list[int] = []
+        self.feeds = BiffFeeds()
         self._formats: dict[int, str] = {}
         self._names: list[bytes] = []
 
@@ -163,9 +165,7 @@ class _Globals:
         elif code == 0xE0:
             number = struct.unpack_from("<H", body, 2)[0]
             self.kinds.append(number_kind(self._formats.get(number, ""), number))
-        elif code == 0x876:
-            parts.connections.append("a data connection")
-        else:
+        elif not self.feeds.record(code, body):
             self._reference(code, body)
 
     def _reference(self, code: int, body: bytes) -> None:
@@ -176,8 +176,8 @@ class _Globals:
             linked = Linked(own=kind == 0x0401, addin=kind == 0x3A01)
             scope.books.append(linked)
             if not linked.own and not linked.addin:
-                if path := _path(_text(body, 4, kind)).strip():
-                    self.parts.external.append(path if sheets else f"a program or document: {path}")
+                if path := book_path(_text(body, 4, kind)).strip():
+                    self.parts.external.append(path)
                 linked.sheets = _texts(body, 5 + kind * (2 if body[4] & 1 else 1), sheets)
         elif code == 0x23 and scope.books:
             scope.books[-1].names.append(_text(body, 7, body[6]))
@@ -200,12 +200,6 @@ def _text(body: bytes, at: int, length: int) -> str:
     if body[at] & 1:
         return body[at + 1 : at + 1 + 2 * length].decode("utf-16-le", "replace")
     return body[at + 1 : at + 1 + length].decode("latin-1")
-
-
-def _path(encoded: str) -> str:
-    """An external book's path from its encoded form."""
-    text = encoded.lstrip("\x01\x02\0")
-    return "".join({"\x03": "\\", "\x01": ":", "\x02": "\\", "\x04": "..\\"}.get(c, c) for c in text)[:300]
 
 
 def _texts(body: bytes, at: int, count: int) -> list[str]:
@@ -237,8 +231,9 @@ def _name(body: bytes, scope: Scope) -> Name:
 class _Sheet:
     """One pass over the records of a sheet."""
 
-    def __init__(self, data: bytes, offset: int, styles: Any, parts: Parts, name: str) -> None:
+    def __init__(self, data: bytes, offset: int, styles: Any, parts: Parts, name: str, feeds: BiffFeeds) -> None:
         self.data, self.offset, self.styles, self.parts, self.name = data, offset, styles, parts, name
+        self.feeds = feeds
         self.scan = SheetScan(kinds=np.zeros((256, len(KINDS)), np.int64))
         self.errors: list[tuple[int, str]] = []
         self.no_dates: list[tuple[int, str]] = []
@@ -249,6 +244,7 @@ class _Sheet:
         scan = self.scan
         for code, at, length in sheet_records(self.data, self.offset):
             self._record(code, at, length)
+        self.feeds.end_of_sheet()
         scan.kinds = scan.kinds[: scan.last_column]
         if len(self.uncached) < scan.formulas:
             # Excel, too, writes an empty result for a formula that gives an empty text; only where every
@@ -322,18 +318,19 @@ class _Sheet:
                     scan.hidden_row_places.append(row + 1)
         elif code == 0x7D and length >= 10:
             first, last, _width, _style, flags = struct.unpack_from("<HHHHH", data, at)
-            if flags & 1:
-                scan.hidden_columns.extend(column_letters(c + 1) for c in range(first, min(last, 255) + 1))
+            if flags & 1 and len(scan.hidden_columns) < COLUMNS:
+                # Excel says of the last column's neighbour, too, how wide it would be
+                scan.hidden_columns.append((first + 1, min(last, 255) + 1))
         elif code == 0xE5:
             for i in range(struct.unpack_from("<H", data, at)[0]):
                 top, bottom, left, right = struct.unpack_from("<HHHH", data, at + 2 + 8 * i)
-                scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
+                scan.merges.extend((top + 1, left + 1, bottom + 1, right + 1))
         elif code == 0x12 and data[at : at + 1] == b"\x01":
             self.parts.protected.append(self.name)
         elif code == 0x1B1:
             scan.rules += 1
-        elif code in {0x1AD, 0x876}:
-            self.parts.connections.append(f"a query table in {self.name}")
+        else:
+            self.feeds.record(code, data[at : at + length], self.name)
 
     def _formula(self, at: int) -> None:
         data, scan = self.data, self.scan

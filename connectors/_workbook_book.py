@@ -39,6 +39,7 @@ _BINARY = {"xlsb", "xls"}
 MAX_GRID = 48_000_000
 """Cells of the smallest rectangle around all values: calamine holds it whole, at 24 to 32 bytes a cell; what is read of
 XML is held at 17 bytes a filled cell, and by batches of whole rows."""
+MAX_SHEETS = 5_000
 SPARSE_GRID = 8_000_000
 """From this size on a rectangle must be filled to `MIN_FILL`, or a stray cell is what makes it large."""
 MIN_FILL = 0.05
@@ -142,7 +143,23 @@ class Book:
                 self._parts = read_xlsb(self.package)
             else:
                 self._parts = read_parts(self.package)
+            self._refuse_sheets(self._parts)
         return self._parts
+
+    def _refuse_sheets(self, parts: Parts) -> None:
+        """Many sheets, or one part told as several, make a small file cost hours."""
+        own = [sheet.part for sheet in parts.sheets if sheet.part]
+        why = ""
+        if len(own) > MAX_SHEETS:
+            why = f"it says that it has {len(own):,} sheets, where {MAX_SHEETS:,} are more than anybody looks at"
+        elif len(own) != len(set(own)):
+            why = "several of its sheets are one and the same part"
+        if why:
+            raise WorkbookProblem(
+                f"{self.path}: refused: {why}.",
+                code="hostile",
+                remedy="Do not open it. Ask the sender for the original and save it again from Excel.",
+            )
 
     @property
     def styles(self) -> Styles:

@@ -123,13 +123,19 @@ class Chunk:
 
     def _sample(self, filled: Array, flat: Array, counted: Array) -> None:
         """Keep the first cells of every column and kind, to name them where a column mixes kinds."""
-        samples = self.scan.samples
+        samples, wanted = self.scan.samples, []
         for pair in np.flatnonzero(counted).tolist():
-            key = (pair // len(KINDS) + 1, pair % len(KINDS))
-            known = samples.setdefault(key, [])
+            known = samples.setdefault((pair // len(KINDS) + 1, pair % len(KINDS)), [])
             if len(known) < SAMPLES:
-                chosen = np.flatnonzero(filled)[np.flatnonzero(flat == pair)[: SAMPLES - len(known)]]
-                known.extend(self.packed(chosen).tolist())
+                wanted.append((pair, known))
+        if not wanted:
+            return
+        packed = self.packed(np.flatnonzero(filled))
+        order = np.argsort(flat, kind="stable")
+        ends = np.cumsum(counted)
+        for pair, known in wanted:
+            begin = int(ends[pair] - counted[pair])
+            known.extend(packed[order[begin : min(int(ends[pair]), begin + SAMPLES - len(known))]].tolist())
 
     def _references(self) -> tuple[Array, Array]:
         """Row and column of each cell, from its `r`."""

@@ -6,7 +6,7 @@ import re
 
 from weighbridge.connectors._workbook_book import Book
 from weighbridge.connectors._workbook_formulas import Formulas
-from weighbridge.connectors._workbook_package import Package, local
+from weighbridge.connectors._workbook_package import Package
 from weighbridge.connectors.workbook import WorkbookReport
 
 __all__ = ["find_macros", "find_upstream"]
@@ -56,9 +56,9 @@ def package_bytes(package: Package, part: str, limit: int) -> bytes:
 
 def find_upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
     package, parts = book.package, book.parts
-    links, pivots = list(parts.external), []
-    connections = list(parts.connections)
-    dynamic = 0
+    links, pivots = list(parts.external), list(parts.pivots)
+    connections, queries = list(parts.connections), list(parts.queries)
+    dynamic = sum(link.startswith("DDE ") for link in links)
     if book.format != "xls":
         for relation in package.relations(parts.workbook):
             if relation.kind in {"externalLink", "externalLinkPath"} and not relation.external:
@@ -71,17 +71,19 @@ def find_upstream(book: Book, report: WorkbookReport, formulas: Formulas) -> Non
             elif relation.kind == "connections" and relation.target.endswith(".xml"):
                 connections += _connections(package, relation.target)
             elif relation.kind == "connections":
-                connections.append("data connections (binary part, not decoded)")
-        connections += [f"query table {n.rsplit('/', 1)[-1]}" for n in package.named("xl/queryTables/")]
+                from weighbridge.connectors._workbook_xlsb_feeds import xlsb_connections
+
+                connections += map(_masked, xlsb_connections(package, relation.target))
+        tables = [n for n in package.named("xl/queryTables/") if "/_rels/" not in n]
+        queries = [f"query table {n.rsplit('/', 1)[-1]}" for n in tables]
         for name in package.named("customXml/item"):
             if name.endswith(".xml") and b"DataMashup" in package_bytes(package, name, 4096):
-                connections.append("Power Query")
+                queries.append("Power Query")
                 break
-    else:
-        from weighbridge.connectors._workbook_biff import ole_streams
-
-        pivots = ["pivot cache" for name in ole_streams(package) if name.upper().startswith("_SX_DB_CUR/")]
+    # a query table or Power Query is the use of a connection: each source is told once
+    connections = [_masked(c) for c in connections or queries]
     links = [_masked(link) for link in links]
+    pivots = [_masked(pivot) for pivot in pivots]
     if links:
         used = f"; {formulas.external} formula(s) use them" if formulas.external else ""
         running = f" {dynamic} of them talk to a running program (DDE), which attackers like." if dynamic else ""
@@ -114,8 +116,8 @@ def _live_link(package: Package, part: str) -> str | None:
         from weighbridge.connectors._workbook_xlsb import live_link
 
         return live_link(package, part)
-    node = next((n for n in package.xml(part).iter() if local(n) == "ddeLink"), None)
-    return None if node is None else f"DDE {node.get('ddeService') or '?'}|{node.get('ddeTopic') or ''}"
+    node = next((n for n in package.xml(part) if n.name == "ddeLink"), None)
+    return None if node is None else f"DDE {node.get('ddeService') or '?'}|{node.get('ddeTopic')}"
 
 
 def _masked(text: str) -> str:
@@ -123,22 +125,29 @@ def _masked(text: str) -> str:
 
 
 def _connections(package: Package, part: str) -> list[str]:
-    out = []
+    out, source = [], ""
     for node in package.xml(part):
-        if local(node) != "connection":
-            continue
-        source = next((c.get("connection") or c.get("url") or c.get("sourceFile") for c in node), None)
-        name = node.get("name") or "connection"
-        out.append(f"{name}: {_masked(source)}" if source else name)
+        if node.around == "connection":
+            source = source or node.get("connection") or node.get("url") or node.get("sourceFile")
+        elif node.name == "connection":
+            source = source or node.get("sourceFile") or node.get("odcFile")
+            name = node.get("name") or "connection"
+            out.append(f"{name}: {_masked(source)}" if source else name)
+            source = ""
     return out
 
 
 def _pivot(package: Package, part: str) -> str:
-    if not package.has(part) or part.endswith(".bin"):
+    if not package.has(part):
         return part.rsplit("/", 1)[-1]
-    for node in package.xml(part).iter():
-        if local(node) == "worksheetSource":
-            return f"from {node.get('sheet') or node.get('name') or 'a sheet'} {node.get('ref') or ''}".strip()
-        if local(node) == "cacheSource" and node.get("type") == "external":
-            return "from a data connection"
+    if part.endswith(".bin"):
+        from weighbridge.connectors._workbook_xlsb_feeds import pivot_source
+
+        return pivot_source(package, part)
+    for node in package.xml(part):
+        if node.name == "worksheetSource":
+            return f"from {node.get('sheet') or node.get('name') or 'a sheet'} {node.get('ref')}".strip()
+        if node.name == "cacheSource":
+            words = {"external": "from a data connection", "consolidation": "from several ranges"}
+            return words.get(node.get("type"), part.rsplit("/", 1)[-1])
     return part.rsplit("/", 1)[-1]

@@ -9,33 +9,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from weighbridge.connectors._workbook_scan import column_number
+from weighbridge.connectors._workbook_references import End, Named, pieces
 from weighbridge.connectors._workbook_xml_text import unescape
 
 __all__ = ["Formulas", "r1c1"]
 
 KEPT = 50_000
 """Formulas of a workbook whose references are followed; beyond that it is said that they were not."""
+SHAPED = 50_000
+"""Formulas of a sheet whose shape is part of the fingerprint: its first, so that rows added below change nothing."""
 MAX_EDGES = 2_000_000
+SEARCHED = 16 << 20
+"""Characters of a workbook's formulas whose references are followed, and of those whose shape is taken."""
 LONGEST = 16_384
 """Characters of a formula that are searched: twice what Excel takes, for it writes newer functions with a prefix."""
 _VOLATILE = re.compile(r"\b(?:NOW|TODAY|RAND|RANDBETWEEN|RANDARRAY|OFFSET|INDIRECT|CELL|INFO)\(", re.IGNORECASE)
 _OUTSIDE = re.compile(r"\[\d+\]")
-_STRING = re.compile(r'"(?:[^"]|"")*"')
-_REFERENCE = re.compile(
-    r"(?P<sheet>(?:'(?:[^']|'')+'|[\w.\[\]]+)!)?"
-    r"(?P<ca>\$?)(?P<c>[A-Za-z]{1,3})(?P<ra>\$?)(?P<r>\d{1,7})"
-    r"(?::(?P<ca2>\$?)(?P<c2>[A-Za-z]{1,3})(?P<ra2>\$?)(?P<r2>\d{1,7}))?"
-    r"(?![\w(!.])"
-)
-_WHOLE = re.compile(
-    r"(?P<sheet>(?:'(?:[^']|'')+'|[\w.\[\]]+)!)?"
-    r"(?:(?P<ca>\$?)(?P<c>[A-Za-z]{1,3}):(?P<ca2>\$?)(?P<c2>[A-Za-z]{1,3})"
-    r"|(?P<ra>\$?)(?P<r>\d{1,7}):(?P<ra2>\$?)(?P<r2>\d{1,7}))"
-    r"(?![\w(!.:$])"
-)
-_BEFORE = re.compile(r"[\w.$:]$")
-_WORD = re.compile(r"(?<![\w.!'$])[A-Za-z_\\][\w.]*(?![\w(!.\[])")
+_STRING = re.compile(r'"[^"]*"')
 _PLACE_ONLY = re.compile(r"\b(?:ROWS?|COLUMNS?|AREAS|ISREF|ISFORMULA|FORMULATEXT|SHEETS?)\([^()]*\)", re.IGNORECASE)
 """Functions that ask where a reference lies and not what is there."""
 _BY_PLACE = re.compile(r"\b(?:[VH]LOOKUP\([^()]*,[^(),]*,\s*\d+\s*[,)]|INDIRECT\(\s*\")", re.IGNORECASE)
@@ -65,6 +55,10 @@ class Formulas:
     volatile: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     volatile_count: int = 0
     external: int = 0
+    shapes: dict[str, set[str]] = field(default_factory=dict)
+    """Per sheet the distinct formulas in R1C1 form, hashed."""
+    shaped: dict[str, int] = field(default_factory=dict)
+    characters: int = 0
     too_long: int = 0
     """Formulas longer than `LONGEST`: counted, never searched."""
     _areas: dict[Cell, list[Area]] | None = None
@@ -91,31 +85,18 @@ class Formulas:
                     self.volatile[sheet].append((row, column))
             if "[" in clean and _OUTSIDE.search(clean):
                 self.external += 1
-        if self.count <= KEPT:
+        seen = self.shaped.get(sheet, 0) + 1
+        self.shaped[sheet] = seen
+        self.characters += len(text)
+        if seen <= SHAPED and text and self.characters <= SEARCHED:
+            shape = r1c1(text, row, column)
+            self.shapes.setdefault(sheet, set()).add(hashlib.sha256(shape.encode()).hexdigest()[:16])
+        if self.complete:
             self.kept[sheet].append(_Formula(row, column, text, shared))
 
     @property
     def complete(self) -> bool:
-        return self.count <= KEPT
-
-    # --- shape ---------------------------------------------------------------------------------------------
-
-    def shapes(self) -> dict[str, dict[str, int]]:
-        """Per sheet the distinct formulas in R1C1 form, hashed, with the cells that hold them."""
-        out: dict[str, dict[str, int]] = {}
-        for sheet, formulas in self.kept.items():
-            masters: dict[str, str] = {}
-            counted: dict[str, int] = defaultdict(int)
-            for one in formulas:
-                if one.text:
-                    shape = r1c1(one.text, one.row, one.column)
-                    if one.shared is not None:
-                        masters[one.shared] = shape
-                else:
-                    shape = masters.get(one.shared or "", "")
-                counted[hashlib.sha256(shape.encode()).hexdigest()[:16]] += 1
-            out[sheet] = dict(sorted(counted.items()))
-        return out
+        return self.count <= KEPT and self.characters <= SEARCHED
 
     # --- circles -------------------------------------------------------------------------------------------
 
@@ -169,7 +150,7 @@ class Formulas:
                 if edges > MAX_EDGES:
                     return [], f"circular references: the formulas refer to each other more than {MAX_EDGES:,} times"
             graph[cell] = targets
-        rest = f"circular references and formula shapes beyond the first {KEPT:,} formulas"
+        rest = f"circular references beyond the first {sum(map(len, self.kept.values())):,} formulas"
         return _on_circles(graph), "" if self.complete else rest
 
 
@@ -182,42 +163,25 @@ class _Areas:
         self.named: dict[str, list[Area]] = {}
 
     def __call__(self, text: str, sheet: str, d_row: int = 0, d_column: int = 0) -> list[Area]:
-        clean = _STRING.sub(_spaces, text)
-        if "(" in clean:
-            clean = _PLACE_ONLY.sub(_spaces, clean)
+        if "(" in text:
+            text = _PLACE_ONLY.sub(_spaces, text)
         out: list[Area] = []
-        for found in _references(clean):
-            row, row2 = int(found["r"]), int(found["r2"] or found["r"])
-            column, column2 = column_number(found["c"]), column_number(found["c2"] or found["c"])
-            row += 0 if found["ra"] else d_row
-            column += 0 if found["ca"] else d_column
-            row2 += 0 if (found["ra2"] if found["r2"] else found["ra"]) else d_row
-            column2 += 0 if (found["ca2"] if found["c2"] else found["ca"]) else d_column
-            out += self._area(found["sheet"], sheet, (row, column, row2, column2))
-        if ":" in clean:
-            out += self._whole(clean, sheet, d_row, d_column)
-        if self.names:
-            for word in _WORD.findall(clean):
-                out += self._name(word.casefold(), sheet)
+        for one in pieces(text):
+            if isinstance(one, Named):
+                out += self._name(one.name.casefold(), sheet) if self.names else ()
+                continue
+            rows, columns = [1, MAX_ROW], [1, MAX_COLUMN]
+            if one.first.row:
+                rows = [end.row + (0 if end.fixed_row else d_row) for end in (one.first, one.last)]
+            if one.first.column:
+                columns = [end.column + (0 if end.fixed_column else d_column) for end in (one.first, one.last)]
+            out += self._area(one.sheet, sheet, (rows[0], columns[0], rows[1], columns[1]))
         return out
 
-    def _whole(self, clean: str, sheet: str, d_row: int, d_column: int) -> Iterator[Area]:
-        for found in _WHOLE.finditer(clean):
-            if _BEFORE.search(clean, 0, found.start()):
-                continue
-            row, row2, column, column2 = 1, MAX_ROW, 1, MAX_COLUMN
-            if found["c"]:
-                column = column_number(found["c"]) + (0 if found["ca"] else d_column)
-                column2 = column_number(found["c2"]) + (0 if found["ca2"] else d_column)
-            else:
-                row = int(found["r"]) + (0 if found["ra"] else d_row)
-                row2 = int(found["r2"]) + (0 if found["ra2"] else d_row)
-            yield from self._area(found["sheet"], sheet, (row, column, row2, column2))
-
-    def _area(self, prefix: str | None, sheet: str, corners: tuple[int, int, int, int]) -> Iterator[Area]:
+    def _area(self, prefix: str, sheet: str, corners: tuple[int, int, int, int]) -> Iterator[Area]:
         row, column, row2, column2 = corners
         if prefix:
-            name = self.sheets.get(prefix[:-1].strip("'").replace("''", "'").casefold())
+            name = self.sheets.get(prefix.strip("'").replace("''", "'").casefold())
             if name is None:
                 return
             sheet = name
@@ -237,30 +201,25 @@ def _spaces(found: re.Match[str]) -> str:
     return " " * len(found[0])
 
 
-def _references(text: str) -> list[re.Match[str]]:
-    clean = _STRING.sub(_spaces, text)
-    return [m for m in _REFERENCE.finditer(clean) if not _BEFORE.search(clean, 0, m.start())]
-
-
 def r1c1(text: str, row: int, column: int) -> str:
     """A formula with its references relative to its own cell, so that a filled-down column has one form."""
+    text = text.replace("_xlfn.", "").replace("_xlws.", "")  # marks of newer functions, which not every program writes
     out, last = [], 0
-    for found in _references(text):
-        out.append(text[last : found.start()])
-        out.append(found["sheet"] or "")
-        out.append(_one(found["ra"], found["r"], found["ca"], found["c"], row, column))
-        if found["r2"]:
-            out.append(":" + _one(found["ra2"], found["r2"], found["ca2"], found["c2"], row, column))
-        last = found.end()
+    for one in pieces(text):
+        if isinstance(one, Named) or not (one.first.row and one.first.column):
+            continue
+        out.append(text[last : one.begin])
+        out.append(_one(one.first, row, column))
+        if one.is_range:
+            out.append(":" + _one(one.last, row, column))
+        last = one.end
     out.append(text[last:])
     return "".join(out)
 
 
-def _one(fixed_row: str, row: str, fixed_column: str, column: str, at_row: int, at_column: int) -> str:
-    r = f"R{row}" if fixed_row else f"R[{int(row) - at_row}]"
-    number = column_number(column)
-    c = f"C{number}" if fixed_column else f"C[{number - at_column}]"
-    return r + c
+def _one(end: End, row: int, column: int) -> str:
+    r = f"R{end.row}" if end.fixed_row else f"R[{end.row - row}]"
+    return r + (f"C{end.column}" if end.fixed_column else f"C[{end.column - column}]")
 
 
 def _on_circles(graph: dict[Cell, list[Cell]]) -> list[Cell]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from weighbridge.connectors._workbook_book import Book
 from weighbridge.connectors._workbook_cells import scan_sheet
 from weighbridge.connectors._workbook_columns import find_column_hazards
 from weighbridge.connectors._workbook_feeds import find_macros, find_upstream
+from weighbridge.connectors._workbook_fingerprint import fingerprint
 from weighbridge.connectors._workbook_formulas import Formulas
 from weighbridge.connectors._workbook_in_words import in_words
 from weighbridge.connectors._workbook_layout import find_layout_hazards, find_sheet_hazards
@@ -25,11 +25,8 @@ __all__ = ["find_hazards"]
 
 BINARY_UNREAD = {
     # what the records of these formats would tell and is not read
-    "xls": ("formulas without a value on sheets where other formulas have one", "what query tables are connected to"),
-    "xlsb": (
-        "formulas without a value, for which the format stores a number all the same",
-        "what data connections and pivot caches in binary parts point to",
-    ),
+    "xls": ("formulas without a value on sheets where other formulas have one",),
+    "xlsb": ("formulas without a value, for which the format stores a number all the same",),
 }
 
 
@@ -55,7 +52,7 @@ def find_hazards(book: Book, report: WorkbookReport) -> None:
     report.not_looked_at.extend(dict.fromkeys(note for one in looked for note in one.scan.not_looked))
     if book.format in BINARY_UNREAD:
         report.not_looked_at.extend(f"in .{book.format}: {what}" for what in BINARY_UNREAD[book.format])
-    report.fingerprint = _fingerprint(book, looked, formulas, macros)
+    report.fingerprint = fingerprint(book, looked, formulas, macros)
 
 
 def _look(book: Book, sheet: Sheet, formulas: Formulas) -> Looked:
@@ -119,6 +116,7 @@ def _headers(book: Book, looked: list[Looked]) -> None:
         grid = [[rows.get(r, {}).get(c, "") for c in range(1, width + 1)] for r in range(1, last + 1)]
         one.header = find_header(grid)
         one.labels = {c: str(v) for c, v in rows.get(one.header, {}).items()}
+        one.header_kinds = {column: kind for (row, column), kind in kinds.items() if row == one.header}
         for (row, column), kind in kinds.items():
             if row <= one.header:
                 counted = one.top.setdefault(column, {})
@@ -206,23 +204,3 @@ def _formulas(book: Book, report: WorkbookReport, formulas: Formulas) -> None:
         report.not_looked_at.append(unfollowed)
     if formulas.too_long:
         report.not_looked_at.append(f"{formulas.too_long} formula(s) longer than any that Excel takes")
-
-
-# --- fingerprint -----------------------------------------------------------------------------------------------
-
-
-def _fingerprint(book: Book, looked: list[Looked], formulas: Formulas, macros: str | None) -> dict[str, Any]:
-    shapes = {
-        sheet: {"shapes": len(found), "digest": hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]}
-        for sheet, found in formulas.shapes().items()
-    }
-    structure: dict[str, Any] = {
-        "sheets": {s.name: s.state for s in book.parts.sheets},
-        "headers": {one.sheet.name: [one.labels[c] for c in sorted(one.labels)] for one in looked if one.labels},
-        "tables": {t.name: list(t.columns) for t in book.parts.tables},
-        "names": {n.name: n.refers_to for n in book.parts.names if not n.hidden},
-        "formulas": shapes,
-        "macros": macros,
-    }
-    digest = hashlib.sha256(repr(sorted(structure.items())).encode()).hexdigest()[:16]
-    return {"digest": digest, **structure}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from weighbridge.connectors._workbook_book import Book
 from weighbridge.connectors._workbook_looked import Looked
-from weighbridge.connectors._workbook_scan import column_letters
-from weighbridge.connectors.workbook import WorkbookReport
+from weighbridge.connectors._workbook_scan import COLUMNS, column_letters
+from weighbridge.connectors.workbook import MAX_PLACES, WorkbookReport
 
 __all__ = ["find_layout_hazards", "find_sheet_hazards"]
 
@@ -15,7 +18,7 @@ STYLE_WARN, STYLE_LIMIT = 10_000, 65_490
 RULES_WARN = 500
 PHANTOM = 100
 _COL = re.compile(rb'<col [^>]*?\bhidden="(?:1|true)"[^>]*>')
-_MERGE = re.compile(rb'<mergeCell [^>]*?\bref="([A-Z]+\d+:[A-Z]+\d+)"')
+_MERGE = re.compile(rb'<mergeCell [^>]*?\bref="([A-Z]{1,3}(\d{1,7}):[A-Z]{1,3}\d{1,7})"')
 _PROTECTED = re.compile(rb'<sheetProtection [^>]*?\bsheet="(?:1|true)"')
 
 
@@ -44,17 +47,23 @@ def find_sheet_hazards(book: Book, report: WorkbookReport) -> None:
 def find_layout_hazards(book: Book, report: WorkbookReport, looked: list[Looked]) -> None:
     protected = list(book.parts.protected)
     rules = 0
-    rows, columns, merged_data, merged_top, phantom, full = [], [], [], [], [], []
-    hidden_rows = phantom_count = 0
+    rows, columns, phantom, full = [], [], [], []
+    merged_data, merged_top = _Counted(), _Counted()
+    hidden_rows = hidden_columns = phantom_count = 0
     for one in looked:
         scan, name = one.scan, one.sheet.name
         hidden_rows += scan.hidden_rows
         rows += [f"{name}!{r}:{r}" for r in scan.hidden_row_places]
-        columns += [f"{name}!{c}:{c}" for c in [*scan.hidden_columns, *_hidden_columns(scan.head)]]
-        for reference in [*scan.merged, *(m.decode() for m in _MERGE.findall(scan.tail))]:
-            top = int(re.sub(r"\D", "", reference.split(":")[0]) or 0)
+        for first, last in (*scan.hidden_columns, *_hidden_columns(scan.head)):
+            if last >= book.max_columns:
+                # hidden to the end of the sheet: only those that hold something are missed
+                last = max(scan.last_column, first - 1)  # noqa: PLW2901
+            hidden_columns += max(0, last - first + 1)
+            shown = (column_letters(c) for c in range(first, min(last, first + 19) + 1))
+            columns += [f"{name}!{c}:{c}" for c in shown]
+        for top, reference in chain(scan.merged(), _merged(scan.tail)):
             inside = one.header and one.header < top <= scan.last_row and scan.last_row - one.header > 2
-            (merged_data if inside else merged_top).append(f"{name}!{reference}")
+            (merged_data if inside else merged_top).add(name, reference)
         if _PROTECTED.search(scan.tail) or scan.protected:
             protected.append(name)
         rules += scan.tail.count(b"<cfRule ") + scan.rules
@@ -67,12 +76,14 @@ def find_layout_hazards(book: Book, report: WorkbookReport, looked: list[Looked]
         text = f"{hidden_rows} hidden row(s), by hand or by a filter; programs read them all the same."
         report.add("hidden_rows", hidden_rows, rows, text)
     if columns:
-        report.add("hidden_columns", len(columns), columns, f"{len(columns)} hidden column(s), which programs read.")
-    if merged_data or merged_top:
-        places = merged_data + merged_top
-        where = f"{len(merged_data)} of them among the data" if merged_data else "all of them above or beside the data"
-        level = "warn" if merged_data else "info"
-        report.add("merged_cells", len(places), places, f"{len(places)} merged area(s), {where}.", severity=level)
+        text = f"{hidden_columns} hidden column(s), which programs read."
+        report.add("hidden_columns", hidden_columns, columns, text)
+    if merged := merged_data.count + merged_top.count:
+        inside = merged_data.count
+        where = f"{inside} of them among the data" if inside else "all of them above or beside the data"
+        level = "warn" if inside else "info"
+        places = merged_data.places + merged_top.places
+        report.add("merged_cells", merged, places, f"{merged} merged area(s), {where}.", severity=level)
     if protected or book.parts.read_only:
         what = protected or ["the file asks to be opened read-only"]
         report.add("protected", len(what), what, f"Protected against changes: {', '.join(what[:5])}.")
@@ -90,18 +101,37 @@ def find_layout_hazards(book: Book, report: WorkbookReport, looked: list[Looked]
     _styles(book, report, rules)
 
 
+@dataclass(slots=True)
+class _Counted:
+    """Areas without end, of which the first are named."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+
+    def add(self, sheet: str, reference: str) -> None:
+        self.count += 1
+        if len(self.places) < MAX_PLACES:
+            self.places.append(f"{sheet}!{reference}")
+
+
+def _merged(tail: bytes) -> Iterator[tuple[int, str]]:
+    """First row and reference of each merged area that the XML behind the cells names."""
+    for found in _MERGE.finditer(tail):
+        yield int(found[2]), found[1].decode()
+
+
 def _ceiling(book: Book, one: Looked, full: list[tuple[str, int, int]]) -> None:
     if one.scan.last_row >= 0.8 * book.max_rows:
         full.append((one.sheet.name, one.scan.last_row, book.max_rows))
 
 
-def _hidden_columns(head: bytes) -> list[str]:
-    out: list[str] = []
-    for tag in _COL.findall(head):
-        low, high = re.search(rb'\bmin="(\d+)"', tag), re.search(rb'\bmax="(\d+)"', tag)
-        if low and high:
-            last = min(int(high[1]), int(low[1]) + 50)
-            out += [column_letters(c) for c in range(int(low[1]), last + 1)]
+def _hidden_columns(head: bytes) -> list[tuple[int, int]]:
+    out: list[tuple[int, int]] = []
+    for found in islice(_COL.finditer(head), COLUMNS):  # no sheet needs more
+        tag = found[0]
+        low, high = re.search(rb'\bmin="(\d{1,6})"', tag), re.search(rb'\bmax="(\d{1,6})"', tag)
+        if low and high and 0 < int(low[1]) <= COLUMNS:
+            out.append((int(low[1]), min(int(high[1]), COLUMNS)))
     return out
 
 

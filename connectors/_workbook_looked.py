@@ -17,6 +17,8 @@ class Looked:
         self.sheet, self.scan = sheet, scan
         self.header = 0
         self.labels: dict[int, str] = {}
+        self.header_kinds: dict[int, int] = {}
+        """Kind of each of the header's cells by column."""
         self.top: dict[int, dict[int, int]] = {}
         """Kinds of the cells above and in the header: column -> kind -> count."""
 

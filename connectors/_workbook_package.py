@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
-from xml.etree.ElementTree import Element, ParseError
 
+from weighbridge.connectors._workbook_elements import Element, NotWellFormed, elements
 from weighbridge.connectors.errors import FileError
 
-__all__ = ["Package", "Relation", "WorkbookProblem", "local", "open_package"]
+__all__ = ["Package", "Relation", "WorkbookProblem", "open_package"]
 
 MAX_RATIO = 200
 """Uncompressed to compressed size of one part above which it is a bomb; real sheets reach 10 to 40."""
@@ -32,8 +32,8 @@ MAX_TOTAL = 4 << 30
 MAX_PARTS = 50_000
 MAX_SMALL_PART = 64 << 20
 """Bytes of a part that is read whole."""
-MAX_TREE = 20 << 20
-"""Bytes of a part that is read as a tree (workbook.xml, styles, tables), which takes some twelve times the memory."""
+MAX_XML = 20 << 20
+"""Bytes of a part whose elements are kept (names, relationships)."""
 CHUNK = 1 << 20
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 Format = Literal["xlsx", "xlsm", "xlsb", "xls"]
@@ -120,32 +120,23 @@ class Package:
 
     def read(self, part: str, *, limit: int = MAX_SMALL_PART) -> bytes:
         """A small part whole, as UTF-8."""
+        self._refuse_large(part, limit)
+        return b"".join(self.chunks(part))
+
+    def _refuse_large(self, part: str, limit: int) -> None:
         if self.size(part) > limit:
             raise WorkbookProblem(
                 f"{self.path}: its part {part} has {self.size(part):,} bytes where at most {limit:,} make sense.",
                 code="hostile",
                 remedy="Ask for the original file and save it again from Excel.",
             )
-        return b"".join(self.chunks(part))
 
-    def xml(self, part: str) -> Element:
-        """A small part as an element tree, parsed without document types, entities or external references."""
-        from defusedxml import DefusedXmlException
-        from defusedxml.ElementTree import fromstring
-
-        text = self.read(part, limit=MAX_TREE)
-        if text[:3] == codecs.BOM_UTF8:
-            text = text[3:]
-        text = _as_utf8(text)
+    def xml(self, part: str, *, limit: int = MAX_XML) -> Iterator[Element]:
+        """A part's elements in the order of their ends, streamed."""
+        self._refuse_large(part, limit)
         try:
-            return fromstring(text, forbid_dtd=True)
-        except DefusedXmlException:
-            raise WorkbookProblem(
-                f"{self.path}: its part {part} declares a document type or entities.",
-                code="hostile",
-                remedy="Do not open it. Ask the sender for the original and save it again from Excel.",
-            ) from None
-        except (ParseError, ValueError, LookupError) as error:
+            yield from elements(self.chunks(part))
+        except NotWellFormed as error:
             raise _malformed(self.path, f"its part {part} is not well-formed XML ({error})") from None
 
     def relations(self, part: str) -> list[Relation]:
@@ -156,19 +147,16 @@ class Package:
             return []
         found = []
         for node in self.xml(source):
-            target = node.get("Target") or ""
+            if node.name != "Relationship":
+                continue
+            target = node.get("Target")
             external = node.get("TargetMode") == "External"
             if not external:
                 absolute = target if target.startswith("/") else posixpath.join(folder, target)
                 target = posixpath.normpath(absolute).lstrip("/")
-            kind = (node.get("Type") or "").rsplit("/", 1)[-1]
-            found.append(Relation(node.get("Id") or "", kind, target, external))
+            kind = node.get("Type").rsplit("/", 1)[-1]
+            found.append(Relation(node.get("Id"), kind, target, external))
         return found
-
-
-def local(element: Element) -> str:
-    """An element's name without its namespace: transitional and strict files alike."""
-    return element.tag.rsplit("}", 1)[-1]
 
 
 def open_package(path: Path, password: str | None = None) -> Package:
@@ -421,12 +409,3 @@ def _utf16_decoder(start: bytes) -> codecs.IncrementalDecoder | None:
     if start[:2] == b"\0<":
         return codecs.getincrementaldecoder("utf-16-be")("replace")
     return None
-
-
-def _as_utf8(text: bytes) -> bytes:
-    """Drop an encoding declaration of UTF-16 from text that was already turned into UTF-8."""
-    if text.startswith(b"<?xml"):
-        end = text.find(b"?>")
-        if end > 0 and b"utf-16" in text[:end].lower():
-            return text[end + 2 :]
-    return text

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.connectors._workbook_package import Package, WorkbookProblem, local, workbook_part
+from weighbridge.connectors._workbook_elements import Element
+from weighbridge.connectors._workbook_package import MAX_SMALL_PART, Package, WorkbookProblem, workbook_part
 from weighbridge.connectors._workbook_scan import DATE, DATETIME, ELAPSED, NUMBER, TIME
 from weighbridge.connectors._workbook_tokens import Scope
 from weighbridge.connectors._workbook_xml_text import NotCanonical, unescaped
@@ -74,7 +75,6 @@ class Parts:
     date1904: bool = False
     protected: list[str] = field(default_factory=list)
     """What is protected: `workbook`, or sheet names."""
-    full_calc: bool = False
     read_only: bool = False
     application: str | None = None
     modified_by: str | None = None
@@ -83,6 +83,9 @@ class Parts:
     external: list[str] = field(default_factory=list)
     """External books of a .xls; packages say them by relationship, as `connections`."""
     connections: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    """Query tables of a .xls, `pivots` alike."""
+    pivots: list[str] = field(default_factory=list)
     cell_formats: int = 0
     """Cell formats of a .xls."""
     scope: Scope | None = None
@@ -96,42 +99,33 @@ class Parts:
 def read_parts(package: Package) -> Parts:
     """Read an .xlsx or .xlsm package's own description."""
     main = workbook_part(package) or "xl/workbook.xml"
-    root = package.xml(main)
     relations = {r.id: r for r in package.relations(main)}
     parts = Parts(workbook=main)
-    names: list[tuple[Any, int | None]] = []
-    for node in root.iter():
-        tag = local(node)
-        if tag == "sheet":
-            key = next((v for k, v in node.attrib.items() if k.endswith("}id")), "")
-            relation = relations.get(key)
+    names: list[Element] = []
+    for node in package.xml(main):
+        tag = node.name
+        if tag == "sheet" and node.around == "sheets":
+            relation = relations.get(node.relation)
             kind = relation.kind if relation else "worksheet"
             kind = "macrosheet" if "acrosheet" in kind else kind
+            state = node.get("state", "visible")
             parts.sheets.append(
-                Sheet(
-                    node.get("name") or "",
-                    node.get("state") or "visible",
-                    kind,
-                    relation.target if relation else "",
-                    len(parts.sheets),
-                )
+                Sheet(node.get("name"), state, kind, relation.target if relation else "", len(parts.sheets))
             )
         elif tag == "workbookPr":
             # newer Excel writes a second element of this name, in an extension, that says nothing of dates
-            parts.date1904 |= node.get("date1904") in {"1", "true"}
-        elif tag == "workbookProtection" and _locks(node):
+            parts.date1904 |= node.on("date1904")
+        elif tag == "workbookProtection" and any(map(node.on, ("lockStructure", "lockWindows", "lockRevision"))):
+            # some programs write the element without locking anything
             parts.protected.append("workbook")
-        elif tag == "calcPr":
-            parts.full_calc = (node.get("fullCalcOnLoad") or "0") in {"1", "true"}
         elif tag == "fileSharing":
-            parts.read_only = (node.get("readOnlyRecommended") or "0") in {"1", "true"}
+            parts.read_only = node.on("readOnlyRecommended")
         elif tag == "definedName":
-            local_id = node.get("localSheetId")
-            names.append((node, int(local_id) if local_id and local_id.isdigit() else None))
-    for node, index in names:
-        sheet = parts.sheets[index].name if index is not None and index < len(parts.sheets) else None
-        hidden = (node.get("hidden") or "0") in {"1", "true"}
-        parts.names.append(Name(node.get("name") or "", (node.text or "").strip(), sheet, hidden))
+            names.append(node)
+    for node in names:
+        index = int(local) if (local := node.get("localSheetId")).isdigit() else len(parts.sheets)
+        sheet = parts.sheets[index].name if index < len(parts.sheets) else None
+        parts.names.append(Name(node.get("name"), node.text.strip(), sheet, node.on("hidden")))
     for sheet in parts.sheets:
         if sheet.kind == "worksheet":
             parts.tables.extend(_tables(package, sheet))
@@ -139,39 +133,45 @@ def read_parts(package: Package) -> Parts:
     return parts
 
 
-def _locks(node: Any) -> bool:
-    """Some programs write the element without locking anything."""
-    return any((node.get(name) or "0") in {"1", "true"} for name in ("lockStructure", "lockWindows", "lockRevision"))
-
-
 def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:
     for relation in package.relations(sheet.part):
         if relation.kind != "table" or not package.has(relation.target):
             continue
-        root = package.xml(relation.target)
-        yield Table(
-            root.get("displayName") or root.get("name") or "",
-            sheet.name,
-            root.get("ref") or "",
-            int(root.get("headerRowCount") or 1),
-            int(root.get("totalsRowCount") or 0),
-            tuple(node.get("name") or "" for node in root.iter() if local(node) == "tableColumn"),
-        )
+        columns: list[str] = []
+        for node in package.xml(relation.target):
+            if node.name == "tableColumn":
+                columns.append(node.get("name"))
+            elif node.name == "table":
+                yield Table(
+                    node.get("displayName") or node.get("name"),
+                    sheet.name,
+                    node.get("ref"),
+                    _count(node.get("headerRowCount", "1")),
+                    _count(node.get("totalsRowCount", "0")),
+                    tuple(columns),
+                )
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdigit() and len(text) < 8 else 0
 
 
 def read_properties(package: Package, parts: Parts) -> None:
     """Who wrote it and when, by the document properties."""
+    version = ""
     if package.has("docProps/app.xml"):
-        for node in package.xml("docProps/app.xml").iter():
-            if local(node) == "Application" and node.text:
+        for node in package.xml("docProps/app.xml"):
+            if node.name == "Application" and node.text:
                 parts.application = node.text.strip()
-            elif local(node) == "AppVersion" and node.text and parts.application:
-                parts.application = f"{parts.application} {node.text.strip()}"
+            elif node.name == "AppVersion" and node.text:
+                version = node.text.strip()
+        if parts.application and version:
+            parts.application = f"{parts.application} {version}"
     if package.has("docProps/core.xml"):
-        for node in package.xml("docProps/core.xml").iter():
-            if local(node) == "lastModifiedBy" and node.text:
+        for node in package.xml("docProps/core.xml"):
+            if node.name == "lastModifiedBy" and node.text:
                 parts.modified_by = node.text.strip()
-            elif local(node) == "modified" and node.text:
+            elif node.name == "modified" and node.text:
                 parts.modified = node.text.strip()
 
 
@@ -227,30 +227,29 @@ def styles_of(package: Package, main: str = "xl/workbook.xml") -> Styles:
     target = next((r.target for r in package.relations(main) if r.kind == "styles"), "xl/styles.xml")
     if not package.has(target):
         return Styles(np.asarray([NUMBER], np.uint8))
-    root = package.xml(target)
-    codes: dict[int, str] = {}
-    kinds: list[int] = []
+    codes: dict[str, str] = {}
+    kinds = bytearray()
+    known: dict[str, int] = {}
     styles = Styles(None)
-    for group in root:
-        tag = local(group)
-        if tag == "numFmts":
-            for node in group:
-                number = node.get("numFmtId") or ""
-                if number.isdigit():
-                    codes[int(number)] = node.get("formatCode") or ""
-        elif tag == "cellXfs":
-            for node in group:
-                text = node.get("numFmtId") or "0"
-                number = int(text) if text.isdigit() else 0
-                kinds.append(number_kind(codes.get(number, ""), number))
-        elif tag == "fonts":
-            styles.fonts = len(group)
-        elif tag == "dxfs":
-            styles.dxfs = len(group)
-        elif tag == "cellStyles":
-            styles.named = len(group)
+    for node in package.xml(target, limit=MAX_SMALL_PART):
+        tag = node.name
+        if tag == "xf" and node.around == "cellXfs":
+            number = node.get("numFmtId", "0")
+            kind = known.get(number)
+            if kind is None:
+                plain = int(number) if number.isdigit() and len(number) < 10 else 0
+                kind = known[number] = number_kind(codes.get(number, ""), plain)
+            kinds.append(kind)
+        elif tag == "numFmt" and node.around == "numFmts":
+            codes[node.get("numFmtId")] = node.get("formatCode")
+        elif tag == "font" and node.around == "fonts":
+            styles.fonts += 1
+        elif tag == "dxf" and node.around == "dxfs":
+            styles.dxfs += 1
+        elif tag == "cellStyle" and node.around == "cellStyles":
+            styles.named += 1
     styles.cell_formats = len(kinds)
-    styles.kinds = np.asarray(kinds or [NUMBER], np.uint8)
+    styles.kinds = np.frombuffer(bytes(kinds) or bytes([NUMBER]), np.uint8)
     return styles
 
 

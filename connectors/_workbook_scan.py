@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,13 +135,21 @@ class SheetScan:
     """XML after the cells: merges, protection, tables."""
     first_cells: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     """(row, column, kind, type attribute, raw) of the first rows."""
-    hidden_columns: list[str] = field(default_factory=list)
-    """Letters; of binary formats only, as `merged` and `protected` are: XML says them in head and tail."""
-    merged: list[str] = field(default_factory=list)
+    hidden_columns: list[tuple[int, int]] = field(default_factory=list)
+    """First and last (from 1); of binary formats only, as `merges` and `protected` are: XML says them in head and
+    tail."""
+    merges: array[int] = field(default_factory=lambda: array("I"))
+    """Top, left, bottom, right (from 1) one behind the other: there may be a million."""
     protected: bool = False
     rules: int = 0
     """Conditional formats, of binary formats only."""
     not_looked: list[str] = field(default_factory=list)
+
+    def merged(self) -> Iterator[tuple[int, str]]:
+        """First row and reference of each merged area of a binary format."""
+        four = self.merges
+        for i in range(0, len(four) - 3, 4):
+            yield four[i], f"{place(four[i], four[i + 1])}:{place(four[i + 2], four[i + 3])}"
 
     def counts(self, column: int) -> dict[str, int]:
         """Filled cells of a column (from 1) by kind."""

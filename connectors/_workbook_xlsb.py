@@ -22,15 +22,24 @@ from weighbridge.connectors._workbook_scan import (
     DATETIME,
     ERROR,
     KINDS,
+    MAX_ROW,
     NUMBER,
     TEXT,
     SheetScan,
-    column_letters,
     place,
 )
 from weighbridge.connectors._workbook_tokens import ERROR_TEXT, Linked, Scope, formula_text
 
-__all__ = ["live_link", "read_xlsb", "scan_xlsb", "value_end", "xlsb_records", "xlsb_styles"]
+__all__ = [
+    "damaged",
+    "live_link",
+    "read_xlsb",
+    "scan_xlsb",
+    "value_end",
+    "wide_text",
+    "xlsb_records",
+    "xlsb_styles",
+]
 
 _CELL_KIND = {2: -1, 3: ERROR, 4: BOOL, 5: -1, 6: TEXT, 7: TEXT, 8: TEXT, 9: -1, 10: BOOL, 11: ERROR}
 """Record of a cell -> kind; -1 is a number whose format decides."""
@@ -69,12 +78,13 @@ def xlsb_records(package: Package, part: str) -> Iterator[tuple[int, bytes]]:
             at += length
         carry = data[at:]
         if len(carry) > MAX_CARRY:
-            raise _damaged(package, part)
+            raise damaged(package, part)
     if carry.strip(b"\0"):
-        raise _damaged(package, part)
+        raise damaged(package, part)
 
 
-def _damaged(package: Package, part: str) -> WorkbookProblem:
+def damaged(package: Package, part: str) -> WorkbookProblem:
+    """That the records of a part cannot be read."""
     return WorkbookProblem(
         f"{package.path}: not a workbook that can be read: the records of {part} are damaged or truncated.",
         code="malformed",
@@ -82,7 +92,7 @@ def _damaged(package: Package, part: str) -> WorkbookProblem:
     )
 
 
-def _wide(body: bytes, at: int) -> tuple[str, int]:
+def wide_text(body: bytes, at: int) -> tuple[str, int]:
     """A string with its length in front, and where it ends."""
     length = struct.unpack_from("<I", body, at)[0]
     if length == 0xFFFFFFFF:
@@ -102,8 +112,8 @@ def read_xlsb(package: Package) -> Parts:
         for code, body in xlsb_records(package, main):
             if code == 156:
                 state = struct.unpack_from("<I", body)[0]
-                relation_id, at = _wide(body, 8)
-                name, _ = _wide(body, at)
+                relation_id, at = wide_text(body, 8)
+                name, _ = wide_text(body, at)
                 relation = relations.get(relation_id)
                 kind = relation.kind if relation else "worksheet"
                 kind = "macrosheet" if "acrosheet" in kind else kind
@@ -115,19 +125,19 @@ def read_xlsb(package: Package) -> Parts:
                 parts.date1904 = bool(body[0] & 1)
             elif code == 39:
                 names.append(body)
-                scope.names.append(_wide(body, 9)[0])
+                scope.names.append(wide_text(body, 9)[0])
             elif code == 534:
                 parts.protected.append("workbook")
             elif code in {357, 358, 667}:
                 scope.books.append(Linked(own=code != 667, addin=code == 667))
             elif code == 355:
-                relation = relations.get(_wide(body, 0)[0])
+                relation = relations.get(wide_text(body, 0)[0])
                 scope.books.append(_linked(package, relation.target if relation else ""))
             elif code == 362:
                 scope.places.extend(struct.unpack_from("<Iii", body, 4 + 12 * i) for i in range((len(body) - 4) // 12))
         parts.names = [_name(body, parts, scope) for body in names]
     except (struct.error, IndexError):
-        raise _damaged(package, main) from None
+        raise damaged(package, main) from None
     for sheet in parts.sheets:
         if sheet.kind == "worksheet":
             parts.tables.extend(_tables(package, sheet))
@@ -138,7 +148,7 @@ def read_xlsb(package: Package) -> Parts:
 def _name(body: bytes, parts: Parts, scope: Scope) -> Name:
     """Flags (4 bytes), shortcut key (1), sheet (4), name, size of the formula (4), its tokens."""
     flags, index = struct.unpack_from("<IxI", body)
-    name, at = _wide(body, 9)
+    name, at = wide_text(body, 9)
     size = struct.unpack_from("<I", body, at)[0]
     sheet = parts.sheets[index].name if index < len(parts.sheets) else None
     text = formula_text(body[at + 4 : at + 4 + size], scope)
@@ -153,10 +163,10 @@ def _linked(package: Package, part: str) -> Linked:
             if code == 359:
                 at = 4
                 for _ in range(min(struct.unpack_from("<I", body)[0], 10_000)):
-                    name, at = _wide(body, at)
+                    name, at = wide_text(body, at)
                     found.sheets.append(name)
             elif code == 577:
-                found.names.append(_wide(body, 0)[0])
+                found.names.append(wide_text(body, 0)[0])
     return found
 
 
@@ -171,22 +181,22 @@ def _tables(package: Package, sheet: Sheet) -> Iterator[Table]:
                 if code == 343:
                     head = body
                 elif code == 347:
-                    name, at = _wide(body, 24)
-                    columns.append(_wide(body, at)[0] or name)
+                    name, at = wide_text(body, 24)
+                    columns.append(wide_text(body, at)[0] or name)
             if not head:
                 continue
             top, bottom, left, right, _kind, _number, header, totals = struct.unpack_from("<8I", head)
-            name, at = _wide(head, 64)
-            shown = _wide(head, at)[0]
+            name, at = wide_text(head, 64)
+            shown = wide_text(head, at)[0]
             reference = f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}"
             yield Table(shown or name, sheet.name, reference, header, totals, tuple(columns))
         except (struct.error, IndexError):
-            raise _damaged(package, relation.target) from None
+            raise damaged(package, relation.target) from None
 
 
 def value_end(code: int, body: bytes) -> int:
     """Where the value of a formula's cell record ends: two bytes of flags and the formula follow."""
-    return _wide(body, 8)[1] if code == 8 else 16 if code == 9 else 9
+    return wide_text(body, 8)[1] if code == 8 else 16 if code == 9 else 9
 
 
 def live_link(package: Package, part: str) -> str | None:
@@ -194,10 +204,10 @@ def live_link(package: Package, part: str) -> str | None:
     try:
         for code, body in xlsb_records(package, part):
             if code == 360 and struct.unpack_from("<H", body)[0] == 1:
-                service, at = _wide(body, 2)
-                return f"DDE {service or '?'}|{_wide(body, at)[0]}"
+                service, at = wide_text(body, 2)
+                return f"DDE {service or '?'}|{wide_text(body, at)[0]}"
     except (struct.error, IndexError):
-        raise _damaged(package, part) from None
+        raise damaged(package, part) from None
     return None
 
 
@@ -212,7 +222,7 @@ def xlsb_styles(package: Package) -> Styles:
     try:
         for code, body in xlsb_records(package, "xl/styles.bin"):
             if code == 44:
-                codes[struct.unpack_from("<H", body)[0]] = _wide(body, 2)[0]
+                codes[struct.unpack_from("<H", body)[0]] = wide_text(body, 2)[0]
             elif code == 617:
                 cells = True
             elif code == 618:
@@ -223,7 +233,7 @@ def xlsb_styles(package: Package) -> Styles:
             elif code == 507:
                 styles.dxfs += 1
     except (struct.error, IndexError):
-        raise _damaged(package, "xl/styles.bin") from None
+        raise damaged(package, "xl/styles.bin") from None
     styles.kinds = np.asarray(kinds or [NUMBER], np.uint8)
     styles.cell_formats = len(kinds)
     return styles
@@ -236,11 +246,11 @@ def _number(code: int, body: bytes) -> float:
 def _layout(scan: SheetScan, code: int, body: bytes) -> None:
     if code == 60:
         first, last, _width, _style, flags = struct.unpack_from("<IIIIH", body)
-        if flags & 1:
-            scan.hidden_columns.extend(column_letters(c + 1) for c in range(first, min(last, first + 50) + 1))
+        if flags & 1 and len(scan.hidden_columns) < COLUMNS:
+            scan.hidden_columns.append((first + 1, min(last, COLUMNS - 1) + 1))
     elif code == 176:
         top, bottom, left, right = struct.unpack_from("<IIII", body)
-        scan.merged.append(f"{place(top + 1, left + 1)}:{place(bottom + 1, right + 1)}")
+        scan.merges.extend((top % MAX_ROW + 1, left % COLUMNS + 1, bottom % MAX_ROW + 1, right % COLUMNS + 1))
     elif code == 535 and struct.unpack_from("<I", body, 2)[0]:
         scan.protected = True
     elif code == 463:
@@ -280,7 +290,7 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
                     if is_long(value):
                         long_numbers[row * COLUMNS + column] = str(int(value))
                 if column >= COLUMNS or not 0 < row <= 1_048_576:
-                    raise _damaged(package, part)
+                    raise damaged(package, part)
                 scan.cells += 1
                 scan.filled += 1
                 scan.kinds[column, kind] += 1
@@ -295,7 +305,7 @@ def scan_xlsb(package: Package, part: str, *, styles: Any, date1904: bool = Fals
             else:
                 _layout(scan, code, body)
     except (struct.error, IndexError):
-        raise _damaged(package, part) from None
+        raise damaged(package, part) from None
     order = np.argsort(np.asarray(errors, np.int64), kind="stable")
     scan.errors.add(np.asarray(errors, np.int64)[order], lambda i: error_raw[int(order[i])])
     long_at = sorted(long_numbers)

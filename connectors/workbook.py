@@ -6,7 +6,7 @@ that finding. It raises `FileError` only where the file cannot be got at (missin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from weighbridge.connectors._workbook_codes import HAZARDS, Level
 from weighbridge.connectors._workbook_package import WorkbookProblem
 
-__all__ = ["HAZARDS", "UNREADABLE", "Hazard", "WorkbookReport", "inspect_workbook", "sheets_of"]
+__all__ = ["HAZARDS", "UNREADABLE", "Hazard", "WorkbookReport", "inspect_workbook", "sheets_of", "structure_changes"]
 
 MAX_PLACES = 20
 UNREADABLE = frozenset({"encrypted", "malformed", "hostile"})
@@ -116,6 +116,13 @@ def sheets_of(path: Path, address: str, password: str | None = None) -> set[str]
         return {region.sheet.name for region in regions(Book(path, password), address)}
     except (MissingObjectError, FileError):
         return set()
+
+
+def structure_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between the fingerprints of two reports, one sentence each."""
+    from weighbridge.connectors._workbook_fingerprint import changes
+
+    return changes(before, now)
 
 
 def inspect_workbook(path: Path, password: str | None = None) -> WorkbookReport:

@@ -137,24 +137,25 @@ Node = tuple[tuple[str, ...] | None, str, int, int, int, int]
 
 def _entries(streams: Mapping[tuple[str, ...], bytes]) -> list[Node]:
     """Directory entries: (path, name, kind, left, right, child); siblings hang in one chain to the right."""
-    storages = sorted({path[0] for path in streams if len(path) == 2}, key=_order)
-    top = sorted([*storages, *(path[0] for path in streams if len(path) == 1)], key=_order)
-    numbers = {name: n for n, name in enumerate(top, 1)}
-    out: list[Node] = [(None, "Root Entry", 5, FREE, FREE, 1)]
-    following = len(top) + 1
-    deeper: list[Node] = []
-    for n, name in enumerate(top):
-        right = numbers[top[n + 1]] if n + 1 < len(top) else FREE
-        if name not in storages:
-            out.append(((name,), name, 2, FREE, right, FREE))
-            continue
-        children = sorted((path[1] for path in streams if path[0] == name and len(path) == 2), key=_order)
-        out.append((None, name, 1, FREE, right, following))
-        for k, child in enumerate(children):
-            beside = following + k + 1 if k + 1 < len(children) else FREE
-            deeper.append(((name, child), child, 2, FREE, beside, FREE))
-        following += len(children)
-    return out + deeper
+    out: list[Node] = [(None, "Root Entry", 5, FREE, FREE, FREE)]
+
+    def below(folder: tuple[str, ...]) -> int:
+        """Add what lies in a storage, then what lies in its storages; the number of the first."""
+        depth = len(folder)
+        names = sorted({path[depth] for path in streams if path[:depth] == folder}, key=_order)
+        first = len(out)
+        for n, name in enumerate(names):
+            path = (*folder, name)
+            right = first + n + 1 if n + 1 < len(names) else FREE
+            out.append((path if path in streams else None, name, 2 if path in streams else 1, FREE, right, FREE))
+        for n, name in enumerate(names):
+            if (*folder, name) not in streams:
+                child = below((*folder, name))
+                out[first + n] = (*out[first + n][:5], child)
+        return first
+
+    out[0] = (*out[0][:5], below(()))
+    return out
 
 
 def _order(name: str) -> tuple[int, str]:

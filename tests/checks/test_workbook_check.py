@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import contract_kit as kit
+import openpyxl
 import pytest
 
 from weighbridge.checks.base import Finding, Measurement, NotRun, Severity, registered_codes
 from weighbridge.checks.workbook import WorkbookCheck
 from weighbridge.connectors.excel import ExcelConnector
-from weighbridge.connectors.workbook import HAZARDS
+from weighbridge.connectors.workbook import HAZARDS, inspect_workbook, structure_changes
 from weighbridge.sandbox.finance import PRACTICE
 from weighbridge.sandbox.vba_writer import vba_project
-from weighbridge.sandbox.workbook_writer import ErrorCell, Formula, SheetPlan, WorkbookPlan, write_workbook
+from weighbridge.sandbox.workbook_writer import (
+    ErrorCell,
+    Formula,
+    SheetPlan,
+    TableArea,
+    WorkbookPlan,
+    write_workbook,
+)
 
 CONTRACT = """
     schema:
@@ -117,12 +127,90 @@ def test_a_changed_structure_is_told_in_words(tmp_path: Path) -> None:
     changed = next(f for f in findings if f.code == "workbook.structure_changed")
     assert changed.evidence["changes"] == [
         "b.xlsx: sheet New is new",
-        "b.xlsx: headers of New is new",
         "b.xlsx: headers of Data: gone amount, new net",
+        "b.xlsx: formulas of Data are new",
         "b.xlsx: name Rate is gone",
-        "b.xlsx: formulas of Data is new",
         "b.xlsx: the macros changed",
     ]
+
+
+def structure(folder: Path, *sheets: SheetPlan, **more: Any) -> dict[str, Any]:
+    return inspect_workbook(write(folder / "b.xlsx", *sheets, **more)).fingerprint
+
+
+FILLED = [[*ROWS[0], "double"], *([a, b, Formula(f"B{n}*2", b * 2)] for n, (a, b) in enumerate(ROWS[1:], 2))]
+SUM = SheetPlan("Sum", [["total"], [Formula("SUM(Data!B:B)", 1)]])
+KEPT: dict[str, Any] = {"names": {"Rate": "Data!$B$2"}, "vba": vba_project({"M": "Sub A()\nEnd Sub"})}
+TABLE = TableArea("Sales", "A1:C21", ("id", "amount", "double"))
+CHANGED: dict[str, tuple[list[SheetPlan], dict[str, Any], list[str]]] = {
+    "renamed": ([SheetPlan("Daten", FILLED), SUM], KEPT, ["sheet Data is now called Daten"]),
+    "moved": ([SUM, SheetPlan("Data", FILLED)], KEPT, ["the sheets stand in another order: Sum, Data"]),
+    "hidden": (
+        [SheetPlan("Data", FILLED), replace(SUM, state="hidden")],
+        KEPT,
+        ["sheet Sum is hidden, before visible"],
+    ),
+    "gone": ([SheetPlan("Data", FILLED)], KEPT, ["sheet Sum is gone"]),
+    "header": (
+        [SheetPlan("Data", [["id", "net", "double"], *FILLED[1:]]), SUM],
+        KEPT,
+        ["headers of Data: gone amount, new net"],
+    ),
+    "columns swapped": (
+        [SheetPlan("Data", [["amount", "id", "double"], *FILLED[1:]]), SUM],
+        KEPT,
+        ["headers of Data: in another order"],
+    ),
+    "formula": (
+        [SheetPlan("Data", [*FILLED[:-1], [20, 30.0, Formula("B21*3", 90)]]), SUM],
+        KEPT,
+        ["formulas of Data changed (2 different ones, 1 before)"],
+    ),
+    "name": (
+        [SheetPlan("Data", FILLED), SUM],
+        KEPT | {"names": {"Rate": "Data!$B$3"}},
+        ["name Rate refers to Data!$B$3, before to Data!$B$2"],
+    ),
+    "macro": (
+        [SheetPlan("Data", FILLED), SUM],
+        KEPT | {"vba": vba_project({"M": "Sub A()\nMsgBox 1\nEnd Sub"})},
+        ["the macros changed"],
+    ),
+    "macros gone": ([SheetPlan("Data", FILLED), SUM], KEPT | {"vba": None}, ["the macros are gone"]),
+    "table": ([SheetPlan("Data", FILLED, tables=(TABLE,)), SUM], KEPT, ["table Sales is new"]),
+    "values and rows": (
+        [SheetPlan("Data", [*FILLED[:-1], [20, 99.0, Formula("B21*2", 1)], [21, 1.0, Formula("B22*2", 2)]]), SUM],
+        KEPT,
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_each_part_of_the_structure_is_named_when_it_changes(tmp_path: Path, what: str) -> None:
+    sheets, more, told = CHANGED[what]
+    before = structure(tmp_path, SheetPlan("Data", FILLED), SUM, **KEPT)
+    assert list(structure_changes(json.loads(json.dumps(before)), structure(tmp_path, *sheets, **more))) == told
+
+
+def test_a_value_that_changes_beside_a_label_is_no_change_of_structure(tmp_path: Path) -> None:
+    before = structure(tmp_path, SheetPlan("Input", [["Rate", 0.19], ["Days", 30]]))
+    assert list(structure_changes(before, structure(tmp_path, SheetPlan("Input", [["Rate", 0.2], ["Days", 31]])))) == []
+
+
+def test_more_formulas_on_one_sheet_are_no_change_of_the_next(tmp_path: Path) -> None:
+    def built(rows: int) -> dict[str, Any]:
+        many = SheetPlan("Data", [["id", "x"], *([n, Formula(f"A{n + 2}*2", 1)] for n in range(rows))])
+        return structure(tmp_path, many, SheetPlan("Sum", [["total"], [Formula("SUM(Data!B:B)", 1)]]))
+
+    assert list(structure_changes(built(49_900), built(50_100))) == []
+
+
+def test_saved_again_by_another_program_it_is_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.xlsx", SheetPlan("Data", FILLED), SUM, names={"Rate": "Data!$B$2"})
+    before = inspect_workbook(path).fingerprint
+    openpyxl.load_workbook(path).save(path)
+    assert list(structure_changes(before, inspect_workbook(path).fingerprint)) == []
 
 
 def test_it_does_not_apply_where_there_are_no_files(tmp_path: Path) -> None:

@@ -275,6 +275,45 @@ def test_a_formula_longer_than_any_is_counted_and_said(tmp_path: Path) -> None:
     assert "1 formula(s) longer than any that Excel takes" in inspect_workbook(path).not_looked_at
 
 
+def test_sheets_that_are_all_one_part_are_refused(tmp_path: Path) -> None:
+    """20,000 of them made a file of 100 KB cost minutes."""
+    path = book(tmp_path / "sheets.xlsx")
+    more = b"".join(b'<sheet name="s%d" sheetId="%d" r:id="rId1"/>' % (n, n + 9) for n in range(20_000))
+    repacked(path, lambda n, d: d.replace(b"</sheets>", more + b"</sheets>") if n == "xl/workbook.xml" else d)
+    started = time.monotonic()
+    assert [h.code for h in inspect_workbook(path).hazards] == ["hostile"]
+    assert "refused" in (attempt(path) or "")
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("bait", ["'" * 15_999, "A" * 16_000, "A1:" * 5000, "$A$1" * 4000, "[1]" * 5000, "[" * 16_000])
+def test_a_formula_made_to_be_slow_is_not(tmp_path: Path, bait: str) -> None:
+    path = book(tmp_path / "bait.xlsx")
+    rows = "".join(f'<row r="{n}"><c r="A{n}"><f>{bait}</f><v>1</v></c></row>' for n in range(60, 160))
+    end = f"{rows}</sheetData>".encode()
+    repacked(path, lambda n, d: d.replace(b"</sheetData>", end) if "sheet1" in n else d)
+    started = time.monotonic()
+    assert inspect_workbook(path).sheets[0]["formulas"] == 100
+    assert time.monotonic() - started < 10
+
+
+def test_a_million_cell_formats_are_a_finding_in_little_memory(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = book(tmp_path / "styles.xlsx")
+    styles = b"<styleSheet><cellXfs>" + b'<xf numFmtId="14"/>' * 1_000_000 + b"</cellXfs></styleSheet>"
+    repacked(path, lambda n, d: styles if n == "xl/styles.xml" else d)
+    path.write_bytes(path.read_bytes())
+    tracemalloc.start()
+    try:
+        found = {h.code: h.count for h in inspect_workbook(path).hazards}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found in ({"style_explosion": 1_000_000}, {"hostile": 1})
+    assert peak < 100 << 20
+
+
 def test_names_without_end_are_refused_before_they_take_the_memory(tmp_path: Path) -> None:
     path = book(tmp_path / "names.xlsx")
     names = b"".join(b'<definedName name="name_%d">Data!$A$%d</definedName>' % (n, n + 1) for n in range(400_000))

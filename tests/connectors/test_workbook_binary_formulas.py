@@ -127,10 +127,8 @@ def test_a_binary_table_is_an_address(tmp_path: Path) -> None:
     assert inspect_workbook(path).fingerprint["tables"] == {"Amounts": ["id", "amount"]}
 
 
-SHEET = record(156, struct.pack("<II", 1, 3) + wide("rId2") + wide("Aside"))
 BINARY_CASES = {
     "date1904": ({"names": record(153, struct.pack("<II", 1, 0) + wide(""))}, 1, ("b.xlsb",)),
-    "hidden_sheets": ({"names": SHEET}, 1, ("Aside",)),
     "protected": (
         {"names": record(534, bytes(8)), "after": record(535, struct.pack("<HI", 0, 1))},
         2,
