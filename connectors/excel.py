@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob as globbing
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,13 +55,20 @@ from weighbridge.connectors.session import Session
 if TYPE_CHECKING:
     pass
 
-__all__ = ["ExcelConnector", "ExcelOptions"]
+__all__ = ["ExcelConnector", "ExcelOptions", "workbooks_among"]
 
 SUFFIXES = {".xlsx", ".xlsm", ".xlsb", ".xls", ".xltx", ".xltm"}
 PAGE_ROWS = 20_000
 MAX_FILES = 2000
 LARGE = 8 << 20
 """Bytes of a file from which everyday operations open it one at a time: each holds the whole sheet in memory."""
+
+
+def workbooks_among(paths: Iterable[Path]) -> list[Path]:
+    """The workbooks by name, without the owner files of those that somebody has open."""
+    return sorted(
+        p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(("~$", "."))
+    )
 
 
 class ExcelOptions(ConnectorOptions):
@@ -115,9 +122,7 @@ class ExcelConnector(Connector):
             return [path]
         else:
             raise FileError(f"{where}: there is no such file.", remedy="Check path of this system.")
-        books = sorted(
-            p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(("~$", "."))
-        )
+        books = workbooks_among(found)
         if not books:
             raise FileError(
                 f"{where}: no workbook (.xlsx, .xlsm, .xlsb, .xls) is there.",

@@ -95,6 +95,31 @@ def test_a_missing_file_and_a_missing_variable_are_usage_errors(tmp_path: Path) 
     assert "NO_SUCH_VARIABLE_HERE" in str(run(str(path), "--password-env", "NO_SUCH_VARIABLE_HERE").exception)
 
 
+def test_several_files_and_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    folder.mkdir()
+    write(folder / "a.xlsx", SheetPlan("It's Ümlaut 📊", [*ROWS, [ErrorCell(), 1]]))
+    write(folder / "b.xlsx", SheetPlan("Data", ROWS))
+    (folder / "~$a.xlsx").write_bytes(b"\x03Eva".ljust(165, b"\0"))
+    (folder / "notes.txt").write_text("no workbook")
+    result = run(str(folder), "--json")
+    assert result.return_value == 1
+    first, second = json.loads(result.stdout)
+    assert [Path(r["file"]).name for r in (first, second)] == ["a.xlsx", "b.xlsx"]
+    assert [(f["code"], f["places"]) for f in first["findings"]] == [
+        ("workbook.error_cells", ["It's Ümlaut 📊!A301"]),
+        ("workbook.locked", ["a.xlsx"]),
+    ]
+    assert second["findings"] == []
+    (tmp_path / "c.xlsx").write_bytes(b"")
+    result = run(str(folder / "b.xlsx"), str(tmp_path / "c.xlsx"))
+    assert result.return_value == 3
+    assert "No hazard found." in result.output
+    assert "0 bytes" in result.output
+    (tmp_path / "none").mkdir()
+    assert "no workbook" in str(run(str(tmp_path / "none")).exception)
+
+
 def test_a_sheet_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
     path = write(tmp_path / "b.xlsx", SheetPlan("Data\u202eevil", ROWS))
     assert "\u202e" not in run(str(path)).output

@@ -22,24 +22,45 @@ MARKS = {"break": "BREAK", "warn": "WARN ", "info": "info "}
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option(
     "--password-env", metavar="NAME", help="Environment variable that holds the password of an encrypted workbook."
 )
-def command(*, file: Path, as_json: bool, password_env: str | None) -> int:
-    """Look for hazards in the workbook FILE (.xlsx, .xlsm, .xlsb, .xls); needs no contract and never changes it.
+def command(*, files: tuple[Path, ...], as_json: bool, password_env: str | None) -> int:
+    """Look for hazards in each workbook FILE (.xlsx, .xlsm, .xlsb, .xls); needs no contract and never changes it.
 
-    Exits 0 where nothing is worse than a warning, 1 where something breaks, 3 where the file cannot be read
-    (encrypted, damaged, hostile).
+    A folder stands for the workbooks in it. Exits 0 where nothing is worse than a warning, 1 where something breaks, 3
+    where a file cannot be read (encrypted, damaged, hostile). The JSON is one object for one file, else a list.
     """
     from weighbridge.connectors.workbook import inspect_workbook
 
-    report = inspect_workbook(file, _password(password_env))
-    click.echo(json.dumps(report.plain(), indent=2, ensure_ascii=False) if as_json else as_text(report))
-    if not report.readable:
-        return 3
-    return 1 if report.worst == "break" else 0
+    password = _password(password_env)
+    reports = (inspect_workbook(path, password) for path in _workbooks(files))
+    code, told = 0, []
+    for report in reports:
+        told.append(report.plain())
+        if not as_json:
+            click.echo(("\n" if len(told) > 1 else "") + as_text(report))
+        code = max(code, 3 if not report.readable else 1 if report.worst == "break" else 0)
+    if as_json:
+        one = len(files) == 1 and not files[0].is_dir()
+        click.echo(json.dumps(told[0] if one else told, indent=2, ensure_ascii=False))
+    return code
+
+
+def _workbooks(files: tuple[Path, ...]) -> list[Path]:
+    """The files, and those in the folders, by name."""
+    from weighbridge.connectors.excel import workbooks_among
+    from weighbridge.errors import UsageProblem
+
+    found: list[Path] = []
+    for path in files:
+        inside = workbooks_among(path.iterdir()) if path.is_dir() else [path]
+        if not inside:
+            raise UsageProblem(f"{path}: no workbook (.xlsx, .xlsm, .xlsb, .xls) is in this folder.")
+        found += inside
+    return found
 
 
 def _password(variable: str | None) -> str | None:
