@@ -44,8 +44,9 @@ class Ahead:
         if self._session.budget.left == 0:
             return
 
+        raw = owner.run(owner.raw.cursor)
+
         def work() -> GuardedCursor:
-            raw = owner.raw.cursor()
             try:
                 raw.execute(statement, parameters) if parameters else raw.execute(statement)
             except BaseException:

@@ -121,15 +121,20 @@ def format_string(parts: Mapping[str, str]) -> str:
     return ";".join(f"{key}={value(text)}" for key, text in parts.items())
 
 
+HANDOVER = 0.005
+"""Seconds a thread waits for another to take its call up: an interpreter's usual turn."""
+
+
 class Job:
     """One call of a driver, and what came of it."""
 
-    __slots__ = ("call", "done", "error", "value")
+    __slots__ = ("begun", "call", "done", "error", "value")
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
         self.value: Any = None
         self.error: BaseException | None = None
+        self.begun = threading.Event()
         self.done = threading.Event()
 
 
@@ -138,11 +143,12 @@ class Lane:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.stuck = False
+        self.stuck = self.ended = False
         threading.Thread(target=self._work, name="weighbridge-odbc", daemon=True).start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            job.begun.set()
             try:
                 job.value = job.call()
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread as it is
@@ -158,6 +164,8 @@ class Lane:
         """Give the call to the thread and come back at once; `wait` brings what came of it."""
         if self.stuck:
             raise UnreachableError("the ODBC driver never came back from an earlier call.")
+        if self.ended:  # nobody would ever do it
+            raise UnreachableError("the ODBC connection is closed.")
         job = Job(call)
         self._jobs.put(job)
         return job
@@ -174,6 +182,7 @@ class Lane:
         return job.value
 
     def end(self) -> None:
+        self.ended = True
         self._jobs.put(None)
 
 
@@ -189,6 +198,8 @@ class Guarded:
     def start(self, call: Callable[[], Any]) -> Callable[[], Any]:
         """The call under way; what comes back waits for it and gives its result or error."""
         job = self._lane.start(call)
+        # until the driver waits for its server; else this thread, busy with rows, would keep it from sending
+        job.begun.wait(HANDOVER)
         return lambda: self._lane.wait(job, self._patience())
 
     def cursor(self) -> GuardedCursor:
@@ -199,11 +210,11 @@ class Guarded:
 
     @property
     def closed(self) -> bool:
-        return self._lane.stuck or bool(getattr(self.raw, "closed", False))
+        return self._lane.stuck or self._lane.ended or bool(getattr(self.raw, "closed", False))
 
     def close(self) -> None:
         try:
-            if not self._lane.stuck:
+            if not self.closed:
                 self.run(self.raw.close)
         finally:
             self._lane.end()

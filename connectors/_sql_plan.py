@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.connectors.base import Misfit
@@ -13,7 +13,7 @@ from weighbridge.connectors.errors import ProtocolError, SettingsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Plan", "batch_of", "beyond", "cursor_of", "key_texts"]
+__all__ = ["Plan", "batch_of", "beyond", "cursor_behind", "cursor_of", "key_texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,14 @@ def cursor_of(batch: pa.RecordBatch, order: Sequence[str], misfits: Sequence[Mis
             value = raw
         texts.append(key_text(value))
     return json.dumps(texts, ensure_ascii=False)
+
+
+def cursor_behind(row: Sequence[Any], plan: Plan) -> str:
+    """The cursor behind a row as the driver brought it."""
+    places = [plan.fetched.index(name) for name in plan.order]
+    keys = replace(plan, fetched=plan.order, types=tuple(plan.types[i] for i in places))
+    batch, misfits = batch_of([[row[i] for i in places]], keys)
+    return cursor_of(batch, plan.order, misfits)
 
 
 def key_texts(cursor: str, order: Sequence[str]) -> list[str]:

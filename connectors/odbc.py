@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
@@ -30,7 +31,7 @@ from weighbridge.connectors._odbc_driver import (
 from weighbridge.connectors._sql_connection import GRACE
 from weighbridge.connectors._sql_dialects import Product, product_for
 from weighbridge.connectors._sql_errors import classify
-from weighbridge.connectors._sql_plan import Plan, batch_of, cursor_of, key_texts
+from weighbridge.connectors._sql_plan import Plan, cursor_behind, key_texts
 from weighbridge.connectors.base import (
     Column,
     Connector,
@@ -400,8 +401,7 @@ class OdbcConnector(SqlConnector):
 
     def _arrived(self, fetched: Sequence[Any], plan: Plan, limit: int | None) -> None:
         if plan.ahead and len(fetched) == limit:
-            last, misfits = batch_of(fetched[-1:], plan)
-            behind = cursor_of(last, plan.order, misfits)
+            behind = cursor_behind(fetched[-1], plan)
             self._ahead.send(self._raw, plan, behind, limit, *self._keyset(plan, behind, limit))
 
     def _stream(self, plan: Plan, rows: int) -> Iterator[Any]:
@@ -518,16 +518,18 @@ class OdbcConnector(SqlConnector):
         types = dict(zip(plan.fetched, plan.types, strict=True))
         parts = zip(key_texts(after, plan.order), plan.order, strict=True)
         values = tuple(key_value(text, types[k]) for text, k in parts)
+        # a whole number is written out: a statement with parameters costs the server two more answers
+        marks = [str(v) if type(v) is int else "?" for v in values]
+        bound = [() if type(v) is int else (v,) for v in values]
         names = [self.quoted_name(k) for k in plan.order]
         if self.dialect in ROW_VALUES:
-            marks = ", ".join("?" * len(names))
-            return f"({', '.join(names)}) > ({marks})", values
-        alternatives, bound = [], ()
+            return f"({', '.join(names)}) > ({', '.join(marks)})", tuple(chain.from_iterable(bound))
+        alternatives, taken = [], []
         for i, name in enumerate(names):
-            same = " AND ".join(f"{n} = ?" for n in names[:i])
-            alternatives.append(f"({same} AND {name} > ?)" if same else f"{name} > ?")
-            bound += values[: i + 1]
-        return f"({' OR '.join(alternatives)})", bound
+            same = "".join(f"{n} = {m} AND " for n, m in zip(names[:i], marks[:i], strict=True))
+            alternatives.append(f"({same}{name} > {marks[i]})")
+            taken += bound[: i + 1]
+        return f"({' OR '.join(alternatives)})", tuple(chain.from_iterable(taken))
 
 
 class _Connecting:

@@ -351,8 +351,10 @@ def test_a_key_that_the_driver_swallows_is_refused(lite: str, tmp_path: Path) ->
         database.execute("CREATE TABLE loose (id integer NOT NULL, code integer NOT NULL UNIQUE)")
         database.execute("INSERT INTO loose VALUES (1, 5), (2, 'five')")
     database.close()
+    started = time.monotonic()
     with opened(lite) as connector, pytest.raises(ProtocolError, match="would lose rows"):
         list(connector.read("loose"))
+    assert time.monotonic() - started < 10, "the cursor of a lost connection was waited for until the timeout"
 
 
 def test_statement_timeouts_are_the_servers(psql: Callable[..., str], maria: str) -> None:
