@@ -148,6 +148,12 @@ class Book:
 
     def _refuse_sheets(self, parts: Parts) -> None:
         """Many sheets, or one part told as several, make a small file cost hours."""
+        if not parts.sheets:
+            raise WorkbookProblem(
+                f"{self.path}: not a workbook that can be read: it names no sheet.",
+                code="malformed",
+                remedy="Copy the file again from its source.",
+            )
         own = [sheet.part for sheet in parts.sheets if sheet.part]
         why = ""
         if len(own) > MAX_SHEETS:

@@ -12,6 +12,10 @@ MAX_TEXT = 1 << 20
 """Characters of one element's text that are kept."""
 
 
+MAX_DEPTH = 1_000
+"""Elements inside each other; spreadsheets have some ten."""
+
+
 class NotWellFormed(ValueError):
     """The part is no XML."""
 
@@ -47,6 +51,8 @@ class _Reader:
         self.size = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self.open) >= MAX_DEPTH:
+            raise NotWellFormed(f"its elements are nested more than {MAX_DEPTH:,} deep")
         self.open.append((name.rpartition("}")[2], attributes))
         self.text.clear()
         self.size = 0
@@ -78,6 +84,8 @@ def elements(chunks: Iterable[bytes]) -> Iterator[Element]:
                 yield from reader.done
                 reader.done.clear()
         parser.Parse(b"", True)
+    except NotWellFormed:
+        raise
     except (xml.parsers.expat.ExpatError, ValueError, LookupError) as error:
         raise NotWellFormed(str(error)) from None
     yield from reader.done

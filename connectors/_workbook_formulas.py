@@ -19,7 +19,9 @@ KEPT = 50_000
 SHAPED = 50_000
 """Formulas of a sheet whose shape is part of the fingerprint: its first, so that rows added below change nothing."""
 MAX_EDGES = 2_000_000
-SEARCHED = 16 << 20
+MAX_AREAS = 400_000
+"""References that are kept to be followed."""
+SEARCHED = 8 << 20
 """Characters of a workbook's formulas whose references are followed, and of those whose shape is taken."""
 LONGEST = 16_384
 """Characters of a formula that are searched: twice what Excel takes, for it writes newer functions with a prefix."""
@@ -62,6 +64,7 @@ class Formulas:
     too_long: int = 0
     """Formulas longer than `LONGEST`: counted, never searched."""
     _areas: dict[Cell, list[Area]] | None = None
+    _unfollowed: bool = False
 
     def add(self, sheet: str, row: int, column: int, attributes: bytes, text: bytes) -> None:
         """One formula cell of the XML."""
@@ -96,7 +99,7 @@ class Formulas:
 
     @property
     def complete(self) -> bool:
-        return self.count <= KEPT and self.characters <= SEARCHED
+        return self.count <= KEPT and self.characters <= SEARCHED and not self._unfollowed
 
     # --- circles -------------------------------------------------------------------------------------------
 
@@ -105,15 +108,21 @@ class Formulas:
         if self._areas is None:
             self._areas = {}
             follow = _Areas({sheet.casefold(): sheet for sheet in (*self.sheets, *self.kept)}, names)
+            count = 0
             for sheet, formulas in self.kept.items():
                 masters: dict[str, _Formula] = {}
                 for one in formulas:
+                    if count > MAX_AREAS:
+                        self._unfollowed = True
+                        break
                     text, d_row, d_column = one.text, 0, 0
                     if one.shared is not None and one.text:
                         masters[one.shared] = one
                     elif one.shared is not None and (master := masters.get(one.shared)):
                         text, d_row, d_column = master.text, one.row - master.row, one.column - master.column
-                    self._areas[sheet, one.row, one.column] = follow(text, sheet, d_row, d_column)
+                    found = follow(text, sheet, d_row, d_column)
+                    count += len(found)
+                    self._areas[sheet, one.row, one.column] = found
         return self._areas
 
     def by_place(self) -> list[Cell]:
@@ -150,7 +159,7 @@ class Formulas:
                 if edges > MAX_EDGES:
                     return [], f"circular references: the formulas refer to each other more than {MAX_EDGES:,} times"
             graph[cell] = targets
-        rest = f"circular references beyond the first {sum(map(len, self.kept.values())):,} formulas"
+        rest = f"circular references beyond the first {len(cells):,} formulas"
         return _on_circles(graph), "" if self.complete else rest
 
 

@@ -102,13 +102,22 @@ def broken_sheet(path: Path) -> None:
     repacked(path, lambda name, data: data[: len(data) // 2] if "sheet1.xml" in name else data)
 
 
+def nested(path: Path) -> None:
+    deep = b"<a>" * 200_000 + b"</a>" * 200_000
+    repacked(path, lambda name, data: deep if name == "xl/workbook.xml" else data)
+
+
+def no_sheets(path: Path) -> None:
+    repacked(path, lambda name, data: b"<workbook/>" if name == "xl/workbook.xml" else data)
+
+
 def outside(path: Path) -> None:
     repacked(path, lambda name, data: data.replace(b'r="A2"', b'r="ZZZZ2"') if "sheet1.xml" in name else data)
 
 
 MALFORMED = [
     empty, cut, head_only, csv, page, zeros, pdf, ole_garbage, other_zip, word, flipped, no_sheet_part, broken_xml,
-    broken_sheet, outside,
+    broken_sheet, outside, nested, no_sheets,
 ]  # fmt: skip
 
 
