@@ -22,6 +22,7 @@ PREFIX: Mapping[str, str] = {
     "mysql": "EXPLAIN FORMAT=JSON ",
     "mariadb": "EXPLAIN FORMAT=JSON ",
     "sqlite": "EXPLAIN QUERY PLAN ",
+    "firebird": "EXPLAIN ",  # our connection's own word: the plan comes with preparing
 }
 
 
@@ -49,6 +50,9 @@ def explain(sql: Sql, statement: str, parameters: Mapping[str, Any], *, timeout:
         lines = [str(row[-1]) for row in rows]
         scan = any(re.match(r"SCAN(?! CONSTANT)", line) and "USING" not in line for line in lines)
         return AccessPath(scan, "; ".join(lines))
+    if dialect == "firebird":
+        words = " ".join(str(rows[0][0]).split())
+        return AccessPath("NATURAL" in words, words)
     try:
         first = rows[0][0]
         plan: Any = first if isinstance(first, list | dict) else json.loads(first)

@@ -77,21 +77,60 @@ class SqlCatalog(SqlConnection):
         """Schema and table of a physical name: as it stands, else split at its last dot."""
         name = str(object)
         if name not in self._places:
-            place = (self.options.schema_, name)
-            if "." in name and not self._inspect(lambda i: i.has_table(name, schema=place[0]), "look up"):
-                schema, _, table = name.rpartition(".")
-                place = (schema, table)
-            self._places[name] = place
+            self._places[name] = self._looked_up(name)
         return self._places[name]
+
+    def _looked_up(self, name: str) -> tuple[str | None, str]:
+        places = [(self.options.schema_, name)]
+        if "." in name:
+            schema, _, table = name.rpartition(".")
+            places.append((schema, table))
+        if self._folds:
+            from sqlalchemy.sql import quoted_name
+
+            # small letters mean the folded name first, as in SQL, then the name that was made between quotes
+            places = [(schema, n) for schema, table in places for n in (table, quoted_name(table, quote=True))]
+        if len(places) > 1:
+            for schema, table in places:
+                if self._inspect(lambda i, s=schema, t=table: i.has_table(t, schema=s), "look up"):
+                    return schema, table
+        return places[len(places) // 2 if "." in name else 0]
+
+    @property
+    def _folds(self) -> bool:
+        """Whether names without quotes become capitals here, and SQLAlchemy gives them in small letters."""
+        return bool(getattr(self._dialect, "requires_name_normalize", False))
+
+    def _spelling(self, object: str) -> Callable[[str], str]:
+        """How the names of this object's columns are given: as the object was asked for, in small letters or capitals.
+
+        A contract that writes the table as the server keeps it (`ORDERS`) has its columns so too.
+        """
+        name = str(object).rpartition(".")[2]
+        if self._folds and name != name.lower() and name == name.upper():
+            return lambda column: column if getattr(column, "quote", None) else self._dialect.denormalize_name(column)
+        return lambda column: column
 
     def quoted(self, object: str) -> str:
         schema, table = self._place(object)
+        name = self._quoted(table)
+        return f"{self._quoted(schema)}.{name}" if schema else name
+
+    def _quoted(self, name: str) -> str:
         preparer = self._writer().identifier_preparer
-        name = preparer.quote(table)
-        return f"{preparer.quote(schema)}.{name}" if schema else name
+        quoted = preparer.quote(name)
+        # a dialect whose driver takes %s doubles each %: statements that we write go without parameters
+        return quoted.replace("%%", "%") if getattr(preparer, "_double_percents", False) else quoted
 
     def quoted_name(self, column: str) -> str:
-        return self._writer().identifier_preparer.quote(column)
+        return self._quoted(self._known_name(column))
+
+    def _known_name(self, column: str) -> str:
+        """A column's name as discovered: one that was made between quotes in small letters carries that mark."""
+        if not self._folds or getattr(column, "quote", None) is not None:
+            return column
+        found = [c.name for schema in self._schemas.values() for c in schema.columns if c.name == column]
+        return found[0] if found and all(getattr(name, "quote", None) for name in found) else column
 
     def discover(self, object: str) -> TableSchema:
         name = str(object)
@@ -103,21 +142,26 @@ class SqlCatalog(SqlConnection):
         from sqlalchemy.exc import NoSuchTableError
 
         schema, table = self._place(object)
+        spelled = self._spelling(object)
+        stored = self._dialect.denormalize_name if self._folds else str
+        told = self._product.types(self._ask, stored(table))
+        mended = {self._dialect.normalize_name(c) if self._folds else c: type_ for c, type_ in told.items()}
 
         def question(inspector: Any) -> TableSchema:
-            columns = inspector.get_columns(table, schema=schema)
-            keys = tuple(inspector.get_pk_constraint(table, schema=schema).get("constrained_columns") or ())
+            reflected = inspector.get_columns(table, schema=schema)
+            columns = [{**c, "name": spelled(c["name"]), "type": mended.get(c["name"], c["type"])} for c in reflected]
+            keys = tuple(map(spelled, inspector.get_pk_constraint(table, schema=schema)["constrained_columns"] or ()))
             references = {
-                pair[0]: f"{fk['referred_table']}.{pair[1]}"
+                spelled(pair[0]): f"{spelled(fk['referred_table'])}.{spelled(pair[1])}"
                 for fk in inspector.get_foreign_keys(table, schema=schema)
                 for pair in zip(fk["constrained_columns"], fk["referred_columns"], strict=False)
             }
             unique = {
-                i["column_names"][0]
+                spelled(i["column_names"][0])
                 for i in inspector.get_indexes(table, schema=schema)
                 if i.get("unique") and len(i["column_names"]) == 1
             } | {
-                u["column_names"][0]
+                spelled(u["column_names"][0])
                 for u in inspector.get_unique_constraints(table, schema=schema)
                 if len(u["column_names"]) == 1
             }
@@ -178,10 +222,16 @@ class SqlCatalog(SqlConnection):
         try:
             return self._rows(statement, what=what)
         except MissingObjectError as error:
-            raise MissingObjectError(error.message, remedy=self._suggest(str(object))) from error
+            # a server may speak of it in capitals
+            named = error.message if str(object) in error.message else f"{error.message} ({object!r} was asked for)"
+            raise MissingObjectError(named, remedy=self._suggest(str(object))) from error
 
     def indexes(self, object: str) -> Sequence[tuple[str, ...]] | None:
         schema, table = self._place(object)
+        spelled = self._spelling(object)
+        told = self._product.indexes(self._ask, self._dialect.denormalize_name(table) if self._folds else table)
+        if told is not None:
+            return [tuple(spelled(self._dialect.normalize_name(c)) for c in columns) for columns in told]
 
         def question(inspector: Any) -> list[tuple[str, ...]]:
             found = [tuple(i["column_names"]) for i in inspector.get_indexes(table, schema=schema)]

@@ -64,8 +64,7 @@ class SqlConnection(Connector):
         try:
             dialect_class = self._url.get_dialect()
             module = dialect_class.import_dbapi()
-            dialect = dialect_class()
-            dialect.dbapi = module
+            dialect = dialect_class(dbapi=module)
         except NoSuchModuleError:
             raise DriverError(
                 f"{self.session.system}: SQLAlchemy has no dialect for {self._url.drivername!r} here.",
@@ -95,7 +94,7 @@ class SqlConnection(Connector):
                 self._product.settle(raw, self.timeout)
                 for statement in self._product.session_statements(self.timeout, writes=self.session.writes_allowed):
                     cursor = raw.cursor()
-                    with fuse(self._product.fileno(raw), self.timeout + GRACE):
+                    with fuse(self._product.line(raw), self.timeout + GRACE):
                         cursor.execute(statement)
                         if cursor.description:
                             cursor.fetchall()
@@ -153,7 +152,7 @@ class SqlConnection(Connector):
 
         def once() -> T:
             raw = self._ensure()
-            with self._mapped(what), fuse(self._product.fileno(raw), self._patience()) as watch:
+            with self._mapped(what), fuse(self._product.line(raw), self._patience()) as watch:
                 try:
                     return work(raw)
                 except Exception as error:
@@ -193,6 +192,8 @@ class SqlConnection(Connector):
         statement = self._product.timeout_statement(seconds)
         if statement is not None:
             self._rows(statement, what="set timeout")
+        elif self._raw is not None:
+            self._product.settle(self._raw, seconds)
         self._server_timeout = seconds
 
     def _writer(self) -> Any:
@@ -209,6 +210,8 @@ class SqlConnection(Connector):
         parameters = compiled.construct_params(values)
         if compiled.positional:
             return str(compiled), tuple(parameters[name] for name in compiled.positiontup)
+        if not parameters and getattr(self._writer().identifier_preparer, "_double_percents", False):
+            return str(compiled).replace("%%", "%"), {}  # without parameters the driver leaves each % as it is
         return str(compiled), dict(parameters)
 
     @property

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from weighbridge.connectors.base import Observation
+from weighbridge.connectors.base import Column, Observation
 from weighbridge.connectors.errors import FileError
 from weighbridge.connectors.session import Endpoint
 
@@ -29,7 +29,7 @@ Ask = Callable[[str], Rows]
 Reported = tuple[str, str, float | None, str, str | None, float | None, Mapping[str, Any]]
 """name, scope, cap, unit, window, used, detail: a `Limit` before source, environment and time are added."""
 
-UNPROVEN = ("mssql", "oracle", "db2", "firebird", "access")
+UNPROVEN = ("mssql", "oracle", "db2", "access")
 """Dialects whose connection is written after the vendor's documentation but was never run against a server."""
 
 DRIVERS: Mapping[str, str] = {
@@ -64,6 +64,10 @@ class Product:
     networked: ClassVar[bool] = True
     engine_keywords: ClassVar[Mapping[str, Any]] = {}
     """Given to SQLAlchemy's create_engine."""
+    limit: ClassVar[str] = "LIMIT {}"
+    """The words behind a SELECT for so many rows."""
+    fraction: ClassVar[int] = 6
+    """Digits behind the second that a timestamp as text may have."""
 
     def dial(self, dialect: Any, url: Any, *, timeout: float, route: Endpoint | None, writes: bool) -> Any:
         """A new DBAPI connection in autocommit; `route` is where to dial instead of the url's host."""
@@ -94,11 +98,11 @@ class Product:
         """Client-side settings where the server has no timeout of its own."""
 
     def timeout_statement(self, seconds: float) -> str | None:
-        """Changes the statement timeout of this session; None where only the client can."""
+        """Changes the statement timeout of this session; None where only the client can, by `settle`."""
         return None
 
-    def fileno(self, connection: Any) -> int | None:
-        """The socket under a driver that has no read timeout; None where the driver has one."""
+    def line(self, connection: Any) -> int | Callable[[], None] | None:
+        """What to cut where a driver has no read timeout: its socket, or a function; None where it has one."""
         return None
 
     def tls(self, connection: Any, ask: Ask) -> Mapping[str, Any] | None:
@@ -114,6 +118,18 @@ class Product:
 
     def limits(self, ask: Ask) -> Sequence[Reported]:
         return ()
+
+    def types(self, ask: Ask, table: str) -> Mapping[str, Any]:
+        """SQLAlchemy types of the columns whose reflected type is wrong, by name as the server spells both."""
+        return {}
+
+    def indexes(self, ask: Ask, table: str) -> Sequence[tuple[str, ...]] | None:
+        """Columns of each index that is in use, of a table as the server spells it; None: SQLAlchemy is asked."""
+        return None
+
+    def as_text(self, quoted: str, column: Column | None) -> str:
+        """SQL that gives a quoted column as text by the server; null where there is no such text."""
+        return f"CAST({quoted} AS {self.text_type})"
 
     def upsert(
         self, table: str, columns: Sequence[str], values: str, key: str, quoted: Callable[[str], str]
@@ -165,7 +181,7 @@ class Postgres(Product):
     def timeout_statement(self, seconds: float) -> str | None:
         return f"SELECT set_config('statement_timeout', '{round(seconds * 1000)}', false)"
 
-    def fileno(self, connection: Any) -> int | None:
+    def line(self, connection: Any) -> int | None:
         return connection.fileno() if hasattr(connection, "fileno") else None
 
     def tls(self, connection: Any, ask: Ask) -> Mapping[str, Any] | None:
@@ -348,6 +364,11 @@ class MySql(Product):
             return f"SET SESSION max_statement_time = {seconds:.3f}"
         return f"SET SESSION max_execution_time = {round(seconds * 1000)}"
 
+    def as_text(self, quoted: str, column: Column | None) -> str:
+        if column is not None and column.native.lower().startswith("bit"):
+            return f"CAST({quoted} + 0 AS CHAR)"
+        return _hex_of_bytes(column, quoted) or super().as_text(quoted, column)
+
     def tls(self, connection: Any, ask: Ask) -> Mapping[str, Any] | None:
         status = {str(k).lower(): v for k, v in ask("SHOW SESSION STATUS LIKE 'Ssl_%'")}
         return {
@@ -362,8 +383,11 @@ class MySql(Product):
             + ("@@tx_read_only" if self.mariadb else "@@transaction_read_only")
         )[0]
         grants = [str(row[0]) for row in ask("SHOW GRANTS")]
-        writing = [g for g in grants if _GRANT_WRITES.match(g)]
-        timeout = self._timeout(ask)
+        # without the columns that a right may be limited to
+        writing = [g for g in grants if _GRANT_WRITES.match(re.sub(r" \((`[^`]*`(, )?)+\)", "", g))]
+        # a login may have a timeout of its own, which only its grants tell
+        own = next((float(m.group(1)) for g in grants if (m := _GRANT_TIMEOUT.search(g))), 0.0)
+        timeout = own or self._timeout(ask)
         return {
             "version": version,
             "user": user,
@@ -406,6 +430,7 @@ class MySql(Product):
         return f"INSERT INTO {table} ({names}) VALUES ({values}) ON DUPLICATE KEY UPDATE {updates}"
 
 
+_GRANT_TIMEOUT = re.compile(r"(?i)\bMAX_STATEMENT_TIME ([0-9.]+)")
 _GRANT_WRITES = re.compile(
     r"(?i)^GRANT\s+(?:[^`]*\b)?(?:ALL PRIVILEGES|INSERT|UPDATE|DELETE|DROP|CREATE|ALTER|SUPER)\b[^`]*?\bON\b"
 )
@@ -451,6 +476,9 @@ class Sqlite(Product):
             "can_write": bool(file) and os.access(file, os.W_OK),
         }
 
+    def as_text(self, quoted: str, column: Column | None) -> str:
+        return _hex_of_bytes(column, quoted) or super().as_text(quoted, column)
+
     def limits(self, ask: Ask) -> Sequence[Reported]:
         return [
             ("writers", "database", 1, "users", "concurrent", None, {"why": "SQLite has one writer at a time"}),
@@ -460,6 +488,13 @@ class Sqlite(Product):
         self, table: str, columns: Sequence[str], values: str, key: str, quoted: Callable[[str], str]
     ) -> str | None:
         return _on_conflict(table, columns, values, key, quoted)
+
+
+def _hex_of_bytes(column: Column | None, quoted: str) -> str | None:
+    """Bytes as digits: as text they would be read in some code page."""
+    import pyarrow.types as pt
+
+    return f"HEX({quoted})" if column is not None and pt.is_binary(column.type) else None
 
 
 def _text_or_bytes(raw: bytes) -> str | bytes:
@@ -481,6 +516,7 @@ class MsSql(Product):
     name = "Microsoft SQL Server"
     default_port = 1433
     text_type = "NVARCHAR(4000)"
+    limit = "OFFSET 0 ROWS FETCH NEXT {} ROWS ONLY"
 
     def session_statements(self, timeout: float, *, writes: bool) -> Sequence[str]:
         return [f"SET LOCK_TIMEOUT {round(timeout * 1000)}", "SET DEADLOCK_PRIORITY LOW"]
@@ -507,6 +543,7 @@ class Oracle(Product):
     name = "Oracle Database"
     default_port = 1521
     text_type = "VARCHAR2(4000)"
+    limit = "FETCH FIRST {} ROWS ONLY"
 
     def session_statements(self, timeout: float, *, writes: bool) -> Sequence[str]:
         return ["ALTER SESSION SET TIME_ZONE = 'UTC'"]
@@ -524,6 +561,12 @@ class Oracle(Product):
         return {"version": row[0], "user": row[1], "database": row[2], "read_only": False, "can_write": row[3] > 0}
 
 
+def _firebird() -> Product:
+    from weighbridge.connectors._sql_firebird import Firebird
+
+    return Firebird()
+
+
 PRODUCTS: Mapping[str, Callable[[], Product]] = {
     "postgresql": Postgres,
     "mysql": lambda: MySql(mariadb=False),
@@ -531,6 +574,7 @@ PRODUCTS: Mapping[str, Callable[[], Product]] = {
     "sqlite": Sqlite,
     "mssql": MsSql,
     "oracle": Oracle,
+    "firebird": _firebird,
 }
 
 

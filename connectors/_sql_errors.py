@@ -58,6 +58,7 @@ SQLSTATES: tuple[tuple[str, Rule], ...] = (
     ("3D000", DATABASE),
     ("42S02", MISSING),
     ("42S22", MISSING),
+    ("HY008", SLOW),
     ("HYT00", SLOW),
     ("HYT01", UNREACHABLE),
     ("IM002", DRIVER),
@@ -70,6 +71,13 @@ SQLSTATES: tuple[tuple[str, Rule], ...] = (
     ("23", REJECTED),
 )
 
+FIREBIRD_FILE = (
+    DATABASE[0],
+    (
+        "The server answers but has no such database file: an absolute path begins with a second slash "
+        "(host:port//data/x); without one it is an alias of the server's databases.conf."
+    ),
+)
 NUMBERS: dict[int, Rule] = {
     # MySQL and MariaDB server and client errors
     1040: THROTTLED,
@@ -95,6 +103,20 @@ NUMBERS: dict[int, Rule] = {
     2005: UNREACHABLE,
     2006: UNREACHABLE,
     2013: UNREACHABLE,
+    # Firebird's codes (iberror.h); its SQLSTATEs call a missing right a failed login
+    335544323: FILE,  # not a valid database
+    335544335: FILE,  # corrupt
+    335544344: FIREBIRD_FILE,
+    335544352: ACCESS,
+    335544361: ACCESS,  # read-only transaction
+    335544375: UNREACHABLE,  # unavailable database
+    335544421: (UNREACHABLE[0], "What listens there does not answer as a Firebird server; check host and port."),
+    335544472: AUTH,
+    335544528: UNREACHABLE,  # shut down by its administrator
+    335544565: (REJECTED[0], "To have the bytes as they are, add ?charset=NONE to the url."),
+    335544794: SLOW,  # cancelled by the client after its timeout
+    335544856: UNREACHABLE,  # connection shutdown
+    335545065: (UNREACHABLE[0], "Client and server disagree whether the wire is encrypted (WireCrypt)."),
 }
 
 WORDS: tuple[tuple[str, Rule], ...] = (
@@ -153,7 +175,10 @@ def _codes(error: BaseException) -> tuple[str | None, int | None]:
     state = getattr(error, "sqlstate", None)
     if state is None and isinstance(first, str) and re.fullmatch(r"[0-9A-Z]{5}", first):
         state = first
-    return state, first if isinstance(first, int) else None
+    if isinstance(first, int):
+        return state, first
+    # Firebird tells a chain of codes, the general ones first
+    return state, next((code for code in getattr(error, "gds_codes", None) or () if code in NUMBERS), None)
 
 
 def _rule(state: str | None, number: int | None, text: str) -> Rule:

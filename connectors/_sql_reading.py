@@ -54,8 +54,10 @@ class SqlReading(SqlCatalog):
     def _plan(self, object: str, columns: Sequence[str] | None) -> Plan:
         schema = self.discover(object)
         wanted = list(dict.fromkeys(columns)) if columns else [c.name for c in schema.columns]
-        for name in wanted:
-            if schema.column(name) is None:
+        for at, name in enumerate(wanted):
+            if (column := schema.column(name)) is not None:
+                wanted[at] = column.name  # as discovered: it may carry the mark that it must be quoted
+            else:
                 close = difflib.get_close_matches(name, [c.name for c in schema.columns], n=1)
                 raise MissingObjectError(
                     f"{self.session.system}: {object} has no column {name!r}.",
@@ -185,7 +187,7 @@ class SqlReading(SqlCatalog):
             cursor.arraysize = rows
             taken = 0
             while True:
-                with fuse(self._product.fileno(raw), self._patience()):
+                with fuse(self._product.line(raw), self._patience()):
                     fetched = cursor.fetchmany(rows)
                 if fetched:
                     self._arrived(fetched, plan, limit)
@@ -202,7 +204,7 @@ class SqlReading(SqlCatalog):
         text, parameters = self._keyset(plan, after, limit)
         cursor = _streaming_cursor(raw, getattr(self._dialect, "driver", ""))
         try:
-            with fuse(self._product.fileno(raw), self._patience()):
+            with fuse(self._product.line(raw), self._patience()):
                 cursor.execute(text, parameters) if parameters else cursor.execute(text)
         except BaseException:
             quietly(cursor.close)
@@ -250,7 +252,12 @@ class SqlReading(SqlCatalog):
         zoned = declared is not None and getattr(declared.type, "tz", None) is not None
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC)
+        spare = 10 ** (6 - self._product.fraction)
+        moment = moment.replace(microsecond=moment.microsecond // spare * spare)
         text = moment.isoformat(sep=" ") if zoned else moment.replace(tzinfo=None).isoformat(sep=" ")
+        if moment.microsecond and spare > 1:
+            shorter = f"{moment.microsecond // spare:0{self._product.fraction}}"
+            text = text.replace(f".{moment.microsecond:06}", f".{shorter}")
         condition = f"{self.quoted_name(column)} >= '{text}'"
         where = f"({f}) AND {condition}" if (f := filter_of(object)) else condition
         return self.read(ObjectRef(str(object), where), columns=columns)

@@ -24,18 +24,20 @@ UNBOUNDED = (38, 18)
 """Digits and scale for a numeric that declares none: 20 digits before the point, 18 behind; the rest is a misfit."""
 
 
+SINGLE = {"REAL": ("postgresql", "mssql"), "FLOAT": ("mysql", "mariadb", "firebird")}
+"""Types of single precision, and the dialects in which they are."""
+
+
 def arrow_type(declared: Any, dialect: str) -> pa.DataType:
     """The Arrow type that holds every value of a reflected SQLAlchemy type; text where there is no closer one."""
     import sqlalchemy as sa
 
-    name = type(declared).__name__.upper()
+    # as SQL spells it: a dialect may call its class anything
+    name = str(getattr(declared, "__visit_name__", type(declared).__name__)).upper()
     if isinstance(declared, sa.Boolean):
         return pa.bool_()
     if isinstance(declared, sa.Float) or name in {"DOUBLE", "DOUBLE_PRECISION", "FLOAT", "REAL"}:
-        single = (name == "REAL" and dialect in {"postgresql", "mssql"}) or (
-            name == "FLOAT" and dialect in {"mysql", "mariadb"}
-        )
-        return pa.float32() if single else pa.float64()
+        return pa.float32() if dialect in SINGLE.get(name, ()) else pa.float64()
     if isinstance(declared, sa.Integer):
         return _integer(declared, name, dialect)
     if isinstance(declared, sa.Numeric):
@@ -47,7 +49,7 @@ def arrow_type(declared: Any, dialect: str) -> pa.DataType:
         return pa.date32()
     if isinstance(declared, sa.Time):
         return pa.string() if getattr(declared, "timezone", False) else pa.time64("us")
-    if isinstance(declared, sa.LargeBinary | sa.types._Binary) or name == "BYTEA":
+    if isinstance(declared, sa.LargeBinary | sa.types._Binary) or name in {"BYTEA", "BINARY", "VARBINARY"}:
         return pa.binary()
     if name == "YEAR":
         return pa.int16()
@@ -60,11 +62,13 @@ def _integer(declared: Any, name: str, dialect: str) -> pa.DataType:
     import sqlalchemy as sa
 
     unsigned = bool(getattr(declared, "unsigned", False))
-    if dialect == "sqlite" or isinstance(declared, sa.BigInteger):
+    if name == "INT128":
+        return pa.decimal256(39, 0)
+    if dialect == "sqlite" or isinstance(declared, sa.BigInteger) or name == "BIGINT":
         return pa.uint64() if unsigned else pa.int64()
     if name == "TINYINT":
         return pa.uint8() if unsigned or dialect == "mssql" else pa.int8()
-    if isinstance(declared, sa.SmallInteger):
+    if isinstance(declared, sa.SmallInteger) or name == "SMALLINT":
         return pa.uint16() if unsigned else pa.int16()
     if dialect == "oracle":
         return pa.decimal128(38, 0)
@@ -75,6 +79,7 @@ def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
     if precision is None:
         precision, scale = UNBOUNDED
     scale = scale or 0
+    precision = precision or UNBOUNDED[0]  # Firebird gives computed columns a scale only
     if scale < 0:  # numeric(3, -2) holds whole hundreds
         precision, scale = precision - scale, 0
     precision = max(precision, scale, 1)

@@ -1,26 +1,27 @@
-"""Cut a socket whose answer is overdue: for drivers that have no read timeout of their own."""
+"""Cut a wait that is overdue: for drivers that have no read timeout of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["Fuse", "fuse"]
 
 
 class Fuse:
-    """One wait in hand; `blown` says whether its socket was cut."""
+    """One wait in hand; `blown` says whether it was cut."""
 
-    __slots__ = ("blown", "done", "fd")
+    __slots__ = ("blown", "cut", "done")
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, cut: Callable[[], None] | None) -> None:
+        self.cut = cut
         self.blown = False
         self.done = False
 
@@ -68,7 +69,8 @@ class _Watchdog:
                     continue
                 heapq.heappop(self._heap)
                 waiting.blown = True
-                _cut(waiting.fd)
+                if waiting.cut is not None:
+                    waiting.cut()
 
 
 def _cut(fd: int) -> None:
@@ -81,10 +83,13 @@ _watchdog = _Watchdog()
 
 
 @contextlib.contextmanager
-def fuse(fd: int | None, seconds: float) -> Iterator[Fuse]:
-    """Shut the socket `fd` down if the block takes longer than `seconds`; None watches nothing."""
-    waiting = Fuse(-1 if fd is None else fd)
-    if fd is None:
+def fuse(line: int | Callable[[], None] | None, seconds: float) -> Iterator[Fuse]:
+    """Cut the `line` if the block takes longer than `seconds`: a socket's number is shut down, a function is called.
+
+    The function runs on the watchdog's thread, must not wait, and never runs once the block was left. None: no watch.
+    """
+    waiting = Fuse(functools.partial(_cut, line) if isinstance(line, int) else line)
+    if line is None:
         yield waiting
         return
     _watchdog.add(waiting, time.monotonic() + seconds)

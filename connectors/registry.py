@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, str] = {
     "ibm_db_sa": "weighbridge[db2]",
     "ibm_db": "weighbridge[db2]",
     "sqlalchemy_firebird": "weighbridge[firebird]",
+    "firebird": "weighbridge[firebird]",
     "sqlalchemy_access": "weighbridge[access]",
     "pyspark": "weighbridge[spark]",
     "locust": "weighbridge[locust]",

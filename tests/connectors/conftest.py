@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from weighbridge.sandbox.firebird import FirebirdSandbox
+from weighbridge.sandbox.firebird import available as firebird_missing
 from weighbridge.sandbox.mariadb import MariaDbSandbox
 from weighbridge.sandbox.mariadb import available as mariadb_missing
 from weighbridge.sandbox.postgres import PostgresSandbox, available
@@ -55,6 +57,17 @@ def mariadb() -> Iterator[MariaDbSandbox]:
             cursor.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
             cursor.execute("CREATE USER keeper@'%' IDENTIFIED BY 'canary-4711'")
             cursor.execute("GRANT SELECT ON shop.* TO keeper@'%'")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def firebird() -> Iterator[FirebirdSandbox]:
+    """A running Firebird with a login `keeper` that has no rights of its own."""
+    missing = firebird_missing()
+    if missing:
+        pytest.skip(f"needs system package: {missing}")
+    with FirebirdSandbox() as server:
+        server.create("shared", "CREATE USER keeper PASSWORD 'canary-4711';")
         yield server
 
 
