@@ -52,7 +52,8 @@ def catalog_column(row: Any, dialect: str) -> Column:
         11: lambda: pa.timestamp("us"),
         -2: pa.binary, -3: pa.binary, -4: pa.binary,
     }  # fmt: skip
-    type_ = types.get(code, pa.string)()
+    # MariaDB's driver calls these bytes, and hands them over as text
+    type_ = pa.string() if word in {"uuid", "inet4", "inet6"} else types.get(code, pa.string)()
     text = pa.types.is_string(type_)
     return Column(
         name=row[3], type=type_, nullable=None if row[10] not in (0, 1) else bool(row[10]),

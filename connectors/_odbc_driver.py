@@ -244,6 +244,9 @@ class GuardedCursor:
     def fetchmany(self, rows: int) -> list[Any]:
         return self._owner.run(lambda: self.raw.fetchmany(rows))
 
+    def fetchone(self) -> Any:
+        return self._owner.run(self.raw.fetchone)
+
     def fetchall(self) -> list[Any]:
         return self._owner.run(self.raw.fetchall)
 

@@ -41,6 +41,7 @@ __all__ = [
     "Probe",
     "Sql",
     "TableSchema",
+    "Unreadable",
     "Writable",
     "WriteOutcome",
     "filter_of",
@@ -428,6 +429,13 @@ class Indexed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a value: the driver raised on it, and handed its row over to nobody."""
+
+    reason: str
+
+
 @runtime_checkable
 class DriverText(Protocol):
     """A second opinion on values: the same rows, cast to text by the server."""
@@ -438,5 +446,9 @@ class DriverText(Protocol):
         columns: Sequence[str],
         rows: int,
     ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
-        """For each column its name and up to `rows` pairs (value as the driver gave it, text as the server has it)."""
+        """For each column its name and up to `rows` pairs (value as the driver gave it, text as the server has it).
+
+        Bytes are hexadecimal digits as text. A column that the server cannot write as text is left out; a value on
+        which the driver raises is an `Unreadable`.
+        """
         ...

@@ -175,6 +175,11 @@ class OdbcConnector(SqlConnector):
 
     def _dial(self, **extra: str) -> Any:
         parts = self._routed()
+        driver = next((v for k, v in parts.items() if k.lower() == "driver"), "")
+        if "sqlite" in driver.lower():
+            extra = {**extra, "BigInt": "1"}  # or a number of more than 32 bits arrives as another one
+        elif "maria" in driver.lower():
+            extra = {**extra, "CHARSET": "utf8mb4"}  # or statements may only have the letters of the machine's locale
         given = {k.lower() for k in parts}
         parts |= {k: v for k, v in extra.items() if k.lower() not in given}
         lane = Lane()
@@ -420,10 +425,11 @@ class OdbcConnector(SqlConnector):
             self._lost()
             self._raw = usual
 
-    def _text_words(self) -> str:
+    def _as_text(self, column: Column) -> str:
         # the second reading goes through the same driver: as digits nothing in it can be cut at a NUL
-        usual = super()._text_words()
-        return f"HEX({usual})" if self.dialect in HEXED else usual
+        usual = super()._as_text(column)
+        # and SQLite's HEX of a null is no null
+        return f"CASE WHEN {usual} IS NOT NULL THEN HEX({usual}) END" if self.dialect in HEXED else usual
 
     def _text_back(self, value: Any) -> str:
         if self.dialect not in HEXED:

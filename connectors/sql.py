@@ -6,14 +6,14 @@ nothing is ever left idle in a transaction on a system that must not be hurt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, SecretStr
 
 from weighbridge.connectors._sql_connection import Key
 from weighbridge.connectors._sql_dialects import DRIVERS, Product, product_for
-from weighbridge.connectors._sql_writing import SqlWriting
+from weighbridge.connectors._sql_second import SqlSecond
 from weighbridge.connectors.base import ConnectorOptions, Operation, OperationResult, TableSchema, filter_of
 from weighbridge.connectors.errors import SettingsError
 from weighbridge.connectors.session import Session
@@ -31,7 +31,7 @@ class SqlOptions(ConnectorOptions):
     schema_: str | None = Field(default=None, alias="schema")
 
 
-class SqlConnector(SqlWriting):
+class SqlConnector(SqlSecond):
     """A database with a native driver."""
 
     kind: ClassVar[str] = "sql"
@@ -104,33 +104,9 @@ class SqlConnector(SqlWriting):
         if name == "lookup":
             shown += " WHERE " + " AND ".join(f"{self.quoted_name(n)} = :key{i or ''}" for i, n in enumerate(names))
         elif names:
-            shown += f" WHERE {self.quoted_name(names[0])} >= :key ORDER BY {self.quoted_name(names[0])} LIMIT 50"
+            shown += f" WHERE {self.quoted_name(names[0])} >= :key ORDER BY {self.quoted_name(names[0])} "
+            shown += self._product.limit.format(50)
         return Operation(name, call, describe, shown)
-
-    def driver_text(
-        self, object: str, columns: Sequence[str], rows: int
-    ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
-        import sqlalchemy as sa
-
-        space, table = self._place(object)
-        for column in columns:
-            name = self.quoted_name(column)
-            # one statement, so that both readings are of the same row
-            pair = sa.select(
-                sa.literal_column(name), sa.literal_column(self._text_words().format(name))
-            ).select_from(sa.table(table, schema=space))  # fmt: skip
-            if where := filter_of(object):
-                pair = pair.where(sa.text(f"({where})"))
-            text, bound = self._compiled(pair.limit(rows))
-            fetched = self._rows(text, bound or None, what="driver text")
-            yield column, [(value, None if cast is None else self._text_back(cast)) for value, cast in fetched]
-
-    def _text_words(self) -> str:
-        """SQL that gives a column as text by the server; `{}` is the column."""
-        return f"CAST({{}} AS {self._product.text_type})"
-
-    def _text_back(self, value: Any) -> str:
-        return str(value)
 
 
 def _parsed(secret: SecretStr) -> Any:

@@ -464,3 +464,41 @@ def test_a_driver_that_never_comes_back_is_left_behind() -> None:
     finally:
         held.set()
         lane.end()
+
+
+def test_rare_types_of_mariadb_are_read_to_the_end_and_compared(maria: str, mariadb: MariaDbSandbox) -> None:
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("USE odbc")
+        cursor.execute(
+            "CREATE TABLE rare (id INT UNSIGNED PRIMARY KEY, bi BIT(9), one BIT(1), dt DATETIME(6), ti TIME(3),"
+            " dc DECIMAL(65,30), bl BLOB, p POINT, u UUID, ip INET6)"
+        )
+        cursor.execute(
+            "INSERT INTO rare VALUES (4294967295, b'101010101', b'1', '2020-00-00', '-838:59:59.5',"
+            " 1234567890123456789.123456789, x'00ff', POINT(1, 2), 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '::1'),"
+            " (1, NULL, NULL, '9999-12-31 23:59:59.999999', '13:14:15.5', NULL, NULL, NULL, NULL, NULL)"
+        )
+    with opened(maria) as connector:
+        rows = [r for p in connector.read("rare", page_rows=1) for r in p.batch.to_pylist()]
+        names = [c.name for c in connector.discover("rare").columns]
+        native = {c.name: c.native for c in connector.discover("rare").columns}
+        pairs = dict(connector.driver_text("rare", names, 9))
+    assert [r["id"] for r in rows] == [1, 4294967295]
+    assert (rows[1]["u"], rows[1]["ip"], rows[1]["bl"]) == ("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "::1", b"\x00\xff")
+    kinds = {n: {d.kind for d in differences(n, native[n], pairs[n])} for n in pairs}
+    assert set(names) == set(pairs)
+    assert kinds["dt"] == {"unreadable"}
+    assert kinds["ti"] == {"unreadable", "fraction"}, "13:14:15.5 arrives as 13:14:15"
+    assert {n for n, k in kinds.items() if k} <= {"id", "dt", "ti"}
+
+
+def test_a_whole_number_of_more_than_32_bits_in_sqlite(lite: str, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "items.db") as database:
+        database.execute("CREATE TABLE wide (id integer PRIMARY KEY, n integer, s integer)")
+        database.execute("INSERT INTO wide VALUES (1, 9007199254740993, NULL)")
+    database.close()
+    with opened(lite) as connector:
+        assert next(iter(connector.read("wide"))).batch.to_pylist() == [{"id": 1, "n": 9007199254740993, "s": None}]
+        pairs = dict(connector.driver_text("wide", ["n", "s"], 5))
+    assert differences("n", "integer", pairs["n"]) == []
+    assert pairs["s"] == [(None, None)], "a null is no empty text"
