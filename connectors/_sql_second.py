@@ -68,7 +68,8 @@ class SqlSecond(SqlWriting):
         if where := filter_of(object):
             pair = pair.where(sa.text(f"({where})"))
         if len(columns) == 1 and (length := self._length_words(columns[0])):
-            pair = pair.where(sa.text(f"{length.format(self.quoted_name(columns[0].name))} <= {LONGEST}"))
+            name = self.quoted_name(columns[0].name)
+            pair = pair.where(sa.text(f"({name} IS NULL OR {length.format(name)} <= {LONGEST})".replace(":", "\\:")))
         return self._compiled(pair.limit(rows))
 
     def _compared(self, object: str, columns: Sequence[Column], rows: int) -> Iterator[tuple[str, list[Pair]]]:
@@ -114,9 +115,11 @@ class SqlSecond(SqlWriting):
         """SQL that gives the length of what may be large; None for all else."""
         if not _large(column):
             return None
-        return {"postgresql": "octet_length(CAST({} AS text))", "mssql": "DATALENGTH({})"}.get(
-            self.dialect, "LENGTH({})"
-        )
+        return {
+            "postgresql": "octet_length(CAST({} AS text))",
+            "mssql": "DATALENGTH({})",
+            "firebird": "OCTET_LENGTH({})",
+        }.get(self.dialect, "LENGTH({})")
 
     def _text_back(self, value: Any) -> str:
         return str(value)

@@ -300,7 +300,7 @@ def test_what_could_not_be_looked_at_is_said(
     script = "CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t SELECT g, g FROM generate_series(1, 90000) g"
     with database(script) as connector:
         connector.session = connector.session.fork(retry=Session().retry.__class__(attempts=1))
-        with pytest.raises(Inconclusive, match=r"could not look at the columns: .*statement timeout"):
+        with pytest.raises(Inconclusive, match=r"could not look at the columns: .*(statement timeout|no answer)"):
             look(connector)
 
 
