@@ -72,7 +72,7 @@ def columns(look: Look) -> Iterator[Finding]:
     if look.rows == 0:
         look.notes.append("there are no rows to look at")
         return
-    profile = [p for p in (_by_sql(look) if look.counts else counts_of_rows(look, Profile)) if p.rows > 0]
+    profile = [p for p in (_by_sql(look) if look.spells else counts_of_rows(look, Profile)) if p.rows > 0]
     if not profile:
         look.notes.append("there are no rows to look at")
         return
@@ -179,7 +179,7 @@ def _texts(look: Look, texts: Sequence[Profile]) -> Iterator[Finding]:
         look, "digits_as_text", "values of digits only, kept as text", digits, "digits",
         lambda p: {"leading_zeros": p["leading_zero"]},
     )  # fmt: skip
-    if not shape(look.dialect, "mojibake", "c", encoding=look.encoding) and look.counts and texts:
+    if not shape(look.dialect, "mojibake", "c", encoding=look.encoding) and look.spells and texts:
         look.notes.append(f"mojibake was not looked for: {look.encoding or look.sql.dialect} has no words for it")
 
 
@@ -188,7 +188,7 @@ def _confirmed(look: Look, texts: Sequence[Profile], kind: str, judge: Callable[
     for p in texts:
         if not p[kind]:
             continue
-        values = [str(p.example)] if not look.counts else _values(look, p, kind)
+        values = [str(p.example)] if not look.spells else _values(look, p, kind)
         good = [value for value in values if judge(value)]
         if good:
             rows = p[kind] if len(good) == len(values) else len(good)
@@ -227,7 +227,7 @@ def _dates(look: Look, profile: Sequence[Profile]) -> Iterator[Finding]:
 
 def _spelled(look: Look, p: Profile) -> dict[str, int]:
     """The sentinel days of a text column with their rows."""
-    if not look.counts:
+    if not look.spells:
         return {day: p[day] for day in SENTINELS if p[day]}
     name = look.name(p.column.name)
     condition = shape(look.dialect, "sentinel", name)

@@ -243,7 +243,8 @@ def _moment(value: datetime, text: str, _native: str) -> str | None:
     meant = _parsed(text)
     if meant is None:
         return "time" if _beyond(text) else None
-    zone = meant.tzinfo is not None and value.tzinfo is None
+    # in a session of UTC, as this connector's is, nothing is lost with the zone
+    zone = bool(meant.utcoffset()) and value.tzinfo is None
     if meant.tzinfo is None or value.tzinfo is None:
         meant, value = meant.replace(tzinfo=None), value.replace(tzinfo=None)
     if abs((meant - value).total_seconds()) >= 1:

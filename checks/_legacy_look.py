@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from weighbridge.checks._legacy_sql import first_rows, sample_of
+from weighbridge.checks._legacy_sql import first_rows, sample_of, shape
 from weighbridge.checks.base import Finding
 from weighbridge.connectors.base import Connector, ObjectRef, Sql, TableSchema
 from weighbridge.connectors.errors import ConnectorError
@@ -66,6 +66,11 @@ class Look:
         """Whether the SQL behind the connector has aggregates at all."""
         return self.sql.dialect != "access"
 
+    @property
+    def spells(self) -> bool:
+        """Whether the shapes of text can be asked for in this dialect's words; else rows are read and judged here."""
+        return shape(self.dialect, "digits", "c") is not None
+
     def name(self, column: str) -> str:
         return self.sql.quoted_name(column)
 
@@ -104,7 +109,10 @@ def counted(condition: str) -> str:
 
 def exact(dialect: str, expression: str) -> str:
     """For comparisons that heed case and trailing spaces, which collations of some products do not."""
-    return f"HEX({expression})" if dialect in {"mysql", "mariadb"} else expression
+    if dialect in {"mysql", "mariadb"}:
+        return f"HEX({expression})"
+    # where spaces at the end are nothing to a comparison, something stands behind them
+    return f"({expression} || '|')" if dialect == "firebird" else expression
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

@@ -1,4 +1,4 @@
-"""The legacy check's counts from rows that were read, where SQL has no aggregates, as that of mdbtools for Access."""
+"""The legacy check's counts from rows that were read, where SQL has no words for them, as in Access or Firebird."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def counts_of_rows(look: Look, profile: Callable[[Column, int, dict[str, int], s
     known = list(look.schema.columns)
     counts: dict[str, Counter[str]] = {c.name: Counter({"blank": 0} if is_text(c) else {}) for c in known}
     examples: dict[str, str] = {}
+    filled_up = {c.name for c in known if c.native.lower().startswith(("char(", "nchar("))}
     rows = 0
     for row in rows_of(look, [c.name for c in known]):
         rows += 1
@@ -44,6 +45,8 @@ def counts_of_rows(look: Look, profile: Callable[[Column, int, dict[str, int], s
                 continue
             counts[name]["present"] += 1
             for kind in _kinds(value) if "blank" in counts[name] else _day(value):
+                if kind == "padded" and name in filled_up:
+                    continue
                 counts[name][kind] += 1
                 if kind in {"mojibake", "ebcdic"}:
                     examples.setdefault(name, value)

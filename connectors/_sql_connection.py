@@ -65,6 +65,8 @@ class SqlConnection(Connector):
             dialect_class = self._url.get_dialect()
             module = dialect_class.import_dbapi()
             dialect = dialect_class(dbapi=module)
+            words = dialect.identifier_preparer
+            words.reserved_words = words.reserved_words | self._product.reserved
         except NoSuchModuleError:
             raise DriverError(
                 f"{self.session.system}: SQLAlchemy has no dialect for {self._url.drivername!r} here.",

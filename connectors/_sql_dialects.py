@@ -69,6 +69,9 @@ class Product:
     fraction: ClassVar[int] = 6
     """Digits behind the second that a timestamp as text may have."""
 
+    reserved: ClassVar[frozenset[str]] = frozenset()
+    """Words that must be quoted as names and are missing from SQLAlchemy's list."""
+
     def dial(self, dialect: Any, url: Any, *, timeout: float, route: Endpoint | None, writes: bool) -> Any:
         """A new DBAPI connection in autocommit; `route` is where to dial instead of the url's host."""
         if route is not None:
@@ -440,6 +443,7 @@ class Sqlite(Product):
     name = "SQLite"
     text_type = "TEXT"
     networked = False
+    reserved = frozenset({"nothing", "returning"})  # all of SQLite 3.40's keywords were tried
 
     def dial(self, dialect: Any, url: Any, *, timeout: float, route: Endpoint | None, writes: bool) -> Any:
         import sqlite3

@@ -344,7 +344,8 @@ def test_mojibake_is_told_from_good_text(text: str, expected: bool) -> None:
         (date(2026, 1, 1), "infinity", "date", "time"),
         (datetime(44, 3, 15), "0044-03-15 00:00:00 BC", "timestamp", "time"),  # noqa: DTZ001
         (datetime(2024, 1, 1, 12), "2024-01-01 12:00:00.5", "timestamp", "fraction"),  # noqa: DTZ001
-        (datetime(2024, 1, 1, 12), "2024-01-01 12:00:00+00", "timestamptz", "zone"),  # noqa: DTZ001
+        (datetime(2024, 1, 1, 12), "2024-01-01 12:00:00+00", "timestamptz", None),  # noqa: DTZ001
+        (datetime(2024, 1, 1, 12), "2024-01-01 12:00:00+02", "timestamptz", "zone"),  # noqa: DTZ001
         ("A  ", "A", "char(3)", None),
         ("Zurich", "Zürich", "varchar(9)", "text"),
         (None, "0000-00-00", "date", "zero_date"),

@@ -602,3 +602,22 @@ def test_a_table_without_a_key_is_asked_by_the_contracts(pg_database: Make) -> N
         assert ops["lookup"].call(("K7",)).rows == 3
         assert ops["lookup"].statement == "SELECT * FROM n WHERE code = :key"
         assert set(connector.operations("n", [("K7",)])) == {"page"}
+
+
+@pytest.mark.parametrize("names", [("nothing", "returning", "do"), ("over", "window", "filter"), ("a%b", "c:d", "e?f")])
+def test_columns_named_like_words_of_the_dialect(names: tuple[str, ...], tmp_path: Path) -> None:
+    columns = ", ".join(f'"{name}" integer' for name in names)
+    rows = [(1, 2, 3, 4), (2, 5, 6, 7)]
+    script = f'CREATE TABLE "nothing" (id integer PRIMARY KEY, {columns});INSERT INTO "nothing" VALUES {rows}'
+    script = script.replace("[", "").replace("]", "")
+    with SqlConnector({"url": lite(tmp_path / "words.db", script)}) as connector:
+        assert connector.count("nothing").value == 2
+        pages = list(connector.read("nothing", page_rows=1))
+        assert [tuple(row.values()) for page in pages for row in page.batch.to_pylist()] == rows
+        assert [name for name, _ in connector.driver_text("nothing", list(names), 5)] == list(names)
+        assert (
+            connector.execute(f"SELECT COUNT({connector.quoted_name(names[0])}) FROM {connector.quoted('nothing')}")[0][
+                0
+            ]
+            == 2
+        )
