@@ -25,6 +25,7 @@ TEXT_WORDS = ("char", "text", "clob", "string", "memo", "alpha")
 TEXT_EXACT = ("citext", "name")
 FOLDS_UP = ("oracle", "db2", "ibm_db_sa", "firebird")
 FAMILY = ("mysql", "mariadb")
+LOST, HARD_SPACE = "%\ufffd%", "\u00a0"
 
 
 def is_text(column: Column) -> bool:
@@ -48,7 +49,7 @@ def shape(dialect: str, kind: str, column: str, *, encoding: str = "") -> str | 
         if encoding not in CONTINUED_IN or (kind == "ebcdic" and encoding == "WIN1252"):
             return None
         regex = mojibake_pattern(CONTINUED_IN[encoding]) if kind == "mojibake" else regex
-    pattern = "'" + regex.replace("'", "''") + "'"
+    pattern = _literal(dialect, regex)
     if dialect == "postgresql":
         return f"CAST({column} AS text) ~ {pattern}"
     if dialect in FAMILY:
@@ -56,6 +57,13 @@ def shape(dialect: str, kind: str, column: str, *, encoding: str = "") -> str | 
     if dialect == "oracle":
         return f"REGEXP_LIKE({column}, {pattern})"
     return None
+
+
+def _literal(dialect: str, text: str) -> str:
+    if dialect in FAMILY and not text.isascii():
+        # in digits: MariaDB's ODBC driver takes the bytes behind a statement for part of it where it holds some letters
+        return f"_utf8mb4 x'{text.encode().hex()}'"
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _globbed(kind: str, column: str) -> str:
@@ -78,7 +86,7 @@ def lost(dialect: str, column: str, *, encoding: str = "") -> str | None:
         return None
     if dialect in FAMILY:
         # by its bytes: to utf8mb4_general_ci every emoji equals U+FFFD
-        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin LIKE '%\ufffd%'"
+        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin LIKE {_literal(dialect, LOST)}"
     return f"{column} LIKE '%\ufffd%'"
 
 
@@ -101,7 +109,7 @@ def folded(dialect: str, column: str, version: str, encoding: str = "") -> str:
     """A text with what the eye does not see taken away: spaces around it (hard ones too), case, composed letters."""
     text = column
     if dialect != "postgresql" or not encoding or encoding.startswith(("UTF8", "LATIN", "WIN")):
-        text = f"REPLACE({text}, '\u00a0', ' ')"
+        text = f"REPLACE({text}, {_literal(dialect, HARD_SPACE)}, ' ')"
     major = version.split(".", maxsplit=1)[0]
     if dialect == "postgresql" and encoding in {"", "UTF8"} and major.isdigit() and int(major) >= 13:
         text = f"normalize(CAST({text} AS text))"
