@@ -57,9 +57,11 @@ KINDS: dict[str, tuple[str, str]] = {
         "Use the connector sql with the native driver, or remove NUL characters in a view.",
     ),
     "shortened": (
-        "cuts long values",
+        "cuts values short",
         (
-            "Raise its limit (psqlodbc: MaxVarcharSize and MaxLongVarcharSize; FreeTDS: TextSize), "
+            "Raise its limit (psqlodbc: MaxVarcharSize and MaxLongVarcharSize; FreeTDS: TextSize); MariaDB's driver 3.1 "
+            "loses a letter for each Ø, Ù, Ú, Û and their like unless text is fetched as UTF-8 (pyodbc: "
+            "setdecoding(SQL_WCHAR, encoding='utf-8', ctype=SQL_CHAR)); "
             "or use the connector sql with the native driver."
         ),
     ),

@@ -48,7 +48,7 @@ class Ahead:
 
         def work() -> GuardedCursor:
             try:
-                raw.execute(statement, parameters) if parameters else raw.execute(statement)
+                owner.send(raw, statement, parameters)
             except BaseException:
                 quietly(raw.close)
                 raise

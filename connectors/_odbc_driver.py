@@ -6,7 +6,7 @@ import platform
 import queue
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from weighbridge.connectors.errors import DriverError, UnreachableError
@@ -125,6 +125,32 @@ HANDOVER = 0.005
 """Seconds a thread waits for another to take its call up: an interpreter's usual turn."""
 
 
+SQL_CHAR, SQL_WCHAR = 1, -8
+"""sql.h, sqlucode.h"""
+
+
+def miscounted(text: Any) -> bool:
+    """Whether MariaDB's driver (3.1) takes a letter of this UTF-16 for two: those whose code ends in D8 to DB.
+
+    Ø, Ù, Ú, Û and the Hebrew yod are among them. What it hands over is cut by as many letters, and what it is given
+    is followed by as many of whatever stands behind it in memory: `LIMIT 5000` may then be any number.
+    """
+    if not isinstance(text, str) or text.isascii():
+        return False
+    return any(unit & 0xFC == 0xD8 for unit in text.encode("utf-16-le", "surrogatepass")[::2])
+
+
+def terminated(statement: str, parameters: Sequence[Any]) -> str:
+    """A statement that such a driver does not read beyond its end. Raises DriverError where it misreads a value."""
+    if any(map(miscounted, parameters)):
+        raise DriverError(
+            "MariaDB's ODBC driver changes values with the letters Ø, Ù, Ú, Û and their like beside names that are "
+            "not ASCII.",
+            remedy="Use the connector sql, or plain names in a view.",
+        )
+    return statement + "\0" if miscounted(statement) else statement
+
+
 class Job:
     """One call of a driver, and what came of it."""
 
@@ -191,6 +217,27 @@ class Guarded:
 
     def __init__(self, lane: Lane, raw: Any, patience: Callable[[], float]) -> None:
         self._lane, self.raw, self._patience = lane, raw, patience
+        self.narrow = False
+        """Whether text goes and comes as UTF-8, for this driver counts the letters of UTF-16 wrongly."""
+
+    def narrow_text(self) -> None:
+        """Let text go and come as UTF-8."""
+        self.narrow = True
+        self.raw.setdecoding(SQL_WCHAR, encoding="utf-8", ctype=SQL_CHAR)
+
+    def usual_text(self) -> None:
+        """Let text come as to any program, until `narrow_text` is called again."""
+        self.raw.setdecoding(SQL_WCHAR, encoding="utf-16le", ctype=SQL_WCHAR)
+
+    def send(self, cursor: Any, statement: str, parameters: Any = None) -> None:
+        """Execute on a bare cursor; for the lane's thread."""
+        if self.narrow:
+            if statement.isascii():
+                self.raw.setencoding(encoding="utf-8", ctype=SQL_CHAR)
+            else:  # such a statement it would read in another code page
+                self.raw.setencoding(encoding="utf-16le", ctype=SQL_WCHAR)
+                statement = terminated(statement, parameters or ())
+        cursor.execute(statement, parameters) if parameters else cursor.execute(statement)
 
     def run(self, call: Callable[[], Any]) -> Any:
         return self._lane.run(call, self._patience())
@@ -236,10 +283,7 @@ class GuardedCursor:
         return self.raw.rowcount
 
     def execute(self, statement: str, parameters: Any = None) -> None:
-        if parameters is None:
-            self._owner.run(lambda: self.raw.execute(statement))
-        else:
-            self._owner.run(lambda: self.raw.execute(statement, parameters))
+        self._owner.run(lambda: self._owner.send(self.raw, statement, parameters))
 
     def fetchmany(self, rows: int) -> list[Any]:
         return self._owner.run(lambda: self.raw.fetchmany(rows))

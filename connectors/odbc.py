@@ -216,6 +216,8 @@ class OdbcConnector(SqlConnector):
                     self._about[word] = ""
             self._about["dialect"] = dialect_name(self._about)
             self._product = product_for(self._about["dialect"])
+        if "maodbc" in self._about["driver"].lower():
+            guarded.run(guarded.narrow_text)
         if self.dialect not in {"postgresql", "mariadb", "mysql", "sqlite"}:
             # elsewhere the driver carries the timeout; those above ignore or refuse it, and have one on the server
             try:
@@ -425,6 +427,21 @@ class OdbcConnector(SqlConnector):
             self._lost()
             self._raw = usual
 
+    def driver_text(
+        self, object: str, columns: Sequence[str], rows: int
+    ) -> Iterator[tuple[str, list[tuple[Any, str | None]]]]:
+        guarded = self._ensure()
+        if not guarded.narrow:
+            yield from super().driver_text(object, columns, rows)
+            return
+        # what the driver does to the values of any program, not what this connector makes of it
+        guarded.run(guarded.usual_text)
+        try:
+            yield from super().driver_text(object, columns, rows)
+        finally:
+            if not guarded.closed:
+                guarded.run(guarded.narrow_text)
+
     def _as_text(self, column: Column) -> str:
         # the second reading goes through the same driver: as digits nothing in it can be cut at a NUL
         usual = super()._as_text(column)
@@ -517,6 +534,14 @@ class OdbcConnector(SqlConnector):
             text += " ORDER BY " + ", ".join(map(name, plan.order))
         return (text if limit is None else f"{text} LIMIT {limit}"), values or None
 
+    def _written(self, value: Any) -> str | None:
+        """A key's value as part of the statement; None where it goes as a parameter."""
+        if type(value) is int:
+            return str(value)  # a statement with parameters costs the server two more answers
+        if isinstance(value, str) and not value.isascii() and self.dialect in {"mysql", "mariadb"}:
+            return f"_utf8mb4 x'{value.encode().hex()}'"  # beside such names their driver would change it
+        return None
+
     def _behind(self, plan: Plan, after: str) -> tuple[str, tuple[Any, ...]]:
         """The condition of the rows behind a cursor, and its values."""
         from weighbridge.connectors._sql_types import key_value
@@ -524,9 +549,8 @@ class OdbcConnector(SqlConnector):
         types = dict(zip(plan.fetched, plan.types, strict=True))
         parts = zip(key_texts(after, plan.order), plan.order, strict=True)
         values = tuple(key_value(text, types[k]) for text, k in parts)
-        # a whole number is written out: a statement with parameters costs the server two more answers
-        marks = [str(v) if type(v) is int else "?" for v in values]
-        bound = [() if type(v) is int else (v,) for v in values]
+        marks = [self._written(v) or "?" for v in values]
+        bound = [() if self._written(v) else (v,) for v in values]
         names = [self.quoted_name(k) for k in plan.order]
         if self.dialect in ROW_VALUES:
             return f"({', '.join(names)}) > ({', '.join(marks)})", tuple(chain.from_iterable(bound))
