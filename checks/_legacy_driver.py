@@ -59,8 +59,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "shortened": (
         "cuts values short",
         (
-            "Raise its limit (psqlodbc: MaxVarcharSize and MaxLongVarcharSize; FreeTDS: TextSize); MariaDB's driver 3.1 "
-            "loses a letter for each Ø, Ù, Ú, Û and their like unless text is fetched as UTF-8 (pyodbc: "
+            "Raise its limit (psqlodbc: MaxVarcharSize and MaxLongVarcharSize; FreeTDS: TextSize); MariaDB's driver "
+            "3.1 loses a letter for each Ø, Ù, Ú, Û and their like unless text is fetched as UTF-8 (pyodbc: "
             "setdecoding(SQL_WCHAR, encoding='utf-8', ctype=SQL_CHAR)); "
             "or use the connector sql with the native driver."
         ),
