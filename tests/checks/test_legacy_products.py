@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from legacy_looks import column, looked
+from legacy_looks import column, look, looked
 
 from weighbridge.checks.base import Finding
 from weighbridge.checks.legacy import LegacyCheck
@@ -330,3 +331,35 @@ def test_the_clean_twin_is_silent(product: Product, access: str) -> None:
         found, measured = looked(connector, column("code", key=True))
     assert [(f.code, f.message) for f in found] == []
     assert measured.data["notes"] == []
+
+
+def test_an_access_file_is_judged_by_its_rows(tmp_path: Path) -> None:
+    need("MDBTools", "odbc-mdbtools")
+    packed = Path(__file__).parents[1] / "connectors" / "data" / "users.mdb.gz"
+    (tmp_path / "users.mdb").write_bytes(gzip.decompress(packed.read_bytes()))
+    string = f"DRIVER=MDBTools;DBQ={tmp_path}/users.mdb"
+    with OdbcConnector({"connection_string": string}, Session(retry=NO_RETRY)) as connector:
+        findings, measured = look(connector, table="Users")
+    assert findings.keys() == {"never_null", "no_primary_key", "no_watermark"}
+    assert findings["never_null"].observed == ["UserName", "UserSex"]
+    assert "references were not looked at: this driver's SQL has no joins" in measured.data["notes"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252", "LATIN2"])
+def test_a_postgres_that_is_not_unicode(postgres: PostgresSandbox, access: str, encoding: str) -> None:
+    database = f"page_{encoding.lower()}"
+    with postgres.connect() as admin:
+        if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchall():
+            admin.execute(
+                f"CREATE DATABASE {database} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+            with postgres.connect(database) as own:
+                own.execute("CREATE TABLE t (code varchar(12) PRIMARY KEY, name varchar(40), updated_at timestamp)")
+                own.execute("CREATE INDEX ON t (updated_at)")
+                own.execute("INSERT INTO t VALUES ('a', 'plain', NULL), ('A', '12,5', NULL), ('c', NULL, now())")
+                own.execute("GRANT SELECT ON t TO reader")
+    product = on_postgres(postgres)
+    with product.open(access, database, drivers) as connector:
+        findings, _ = look(connector, column("code", key=True))
+    assert findings.keys() == {"code_page", "similar_keys", "decimal_commas"}
+    assert encoding in findings["code_page"].message
