@@ -363,3 +363,37 @@ def test_a_postgres_that_is_not_unicode(postgres: PostgresSandbox, access: str, 
         findings, _ = look(connector, column("code", key=True))
     assert findings.keys() == {"code_page", "similar_keys", "decimal_commas"}
     assert encoding in findings["code_page"].message
+
+
+WIDE = ", ".join(f"c{i} varchar(3)" for i in range(1_599))
+OBJECTS: Mapping[str, tuple[Sequence[str], set[str]]] = {
+    # what is made, and the codes beside never_null and no_watermark
+    "wide": ([f"CREATE TABLE wide (id int PRIMARY KEY, {WIDE})",
+              "INSERT INTO wide (id, c1598) VALUES (1, ' z'), (2, 'q')"], {"padded_text"}),
+    "seen": (["CREATE VIEW seen AS SELECT 1 AS id, ' x' AS name UNION ALL SELECT 2, 'y'"],
+             {"padded_text", "no_primary_key"}),
+    "kept": (["CREATE MATERIALIZED VIEW kept AS SELECT 1 AS id, ' x'::varchar(9) AS name UNION SELECT 2, 'y'"],
+             {"padded_text", "no_primary_key"}),
+    "parted": (["CREATE TABLE parted (id int, day date, s varchar(9), PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
+                "CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM ('2020-01-01') TO ('2030-01-01')",
+                "INSERT INTO parted VALUES (1, '2024-01-01', ' q'), (2, '2025-01-01', 'r')"], {"padded_text"}),
+    "other.moved": (["CREATE SCHEMA other", "CREATE TABLE other.moved (id int PRIMARY KEY, name varchar(9))",
+                     "INSERT INTO other.moved VALUES (1, ' a'), (2, 'b')", "GRANT USAGE ON SCHEMA other TO reader",
+                     "GRANT SELECT ON other.moved TO reader"], {"padded_text"}),
+    "Odd Name.x": (['CREATE TABLE "Odd Name.x" (id int PRIMARY KEY, "a.b" varchar(9))',
+                    "INSERT INTO \"Odd Name.x\" VALUES (1, ' a'), (2, 'b')"], {"padded_text", "awkward_names"}),
+}  # fmt: skip
+
+
+def test_objects_that_are_no_plain_table(postgres: PostgresSandbox, access: str) -> None:
+    product, database = on_postgres(postgres), f"objects_{access}"
+    product.run(database, [(text, ()) for texts, _ in OBJECTS.values() for text in texts])
+    product.run(database, [("CREATE TABLE empty (id int PRIMARY KEY, name varchar(9))", ())])
+    with product.open(access, database, drivers) as connector:
+        for name, (_, codes) in OBJECTS.items():
+            assert sum(page.batch.num_rows for page in connector.read(name)) == connector.count(name).value == 2
+            findings, _ = look(connector, table=name)
+            assert findings.keys() == {"never_null", "no_watermark"} | codes, name
+        findings, measured = look(connector, table="empty")
+    assert findings == {}
+    assert measured.data["notes"] == ["there are no rows to look at"]
