@@ -38,7 +38,7 @@ HABIT = 2
 """Sessions that Python may keep without anybody leaking."""
 SETTLE_S = 1.0
 CLOSING_S = 6.0
-"""Seconds for the proxy to see the end of a closed connection: on a busy machine two were once too few."""
+"""Seconds for the proxy to see the end of a closed connection: on a busy machine one was once too few."""
 REST_S = 6.0
 SHORTEST_SECRET = 6
 PAGES = 3
