@@ -76,7 +76,7 @@ PLAIN: Mapping[str, str] = {"postgresql": '"', "sqlite": '"', "mariadb": "`", "m
 ROW_VALUES = ("postgresql", "sqlite")
 """Products that compare (a, b) > (x, y) by their index; the others get it written out."""
 HEXED = ("mysql", "mariadb", "sqlite")
-PAGE_ROWS = 5_000
+PAGE_ROWS = 8_000
 
 
 class OdbcOptions(ConnectorOptions):
