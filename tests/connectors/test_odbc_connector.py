@@ -284,7 +284,7 @@ def test_the_next_window_is_asked_for_early_and_nothing_is_lost_or_uncounted(
     psql: Callable[..., str], postgres: PostgresSandbox
 ) -> None:
     with postgres.connect("odbc") as own:
-        own.execute("CREATE TABLE early AS SELECT g AS id, g / 7 * 0.25 AS n FROM generate_series(1, 12000) g")
+        own.execute("CREATE TABLE early AS SELECT g AS id, g / 7 * 0.25 AS n FROM generate_series(1, 20000) g")
         own.execute("ALTER TABLE early ADD PRIMARY KEY (id)")
         own.execute("GRANT SELECT ON early TO odbc_keeper")
     session = Session("odbc", retry=NO_RETRY)
@@ -294,9 +294,9 @@ def test_the_next_window_is_asked_for_early_and_nothing_is_lost_or_uncounted(
         seen: list[int] = []
         for page in connector.read("early"):
             seen += page.batch["id"].to_pylist()
-            assert connector.count("early").value == 12_000  # another statement while one is under way
+            assert connector.count("early").value == 20_000  # another statement while one is under way
         counted = session.meter.attempts - before - 3
-        assert seen == list(range(1, 12_001))
+        assert seen == list(range(1, 20_001))
         assert counted == 3
         reading = connector.read("early")
         before = session.meter.attempts
