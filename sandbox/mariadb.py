@@ -63,10 +63,11 @@ class MariaDbSandbox:
         data = self._home / "data"
         common = ["--no-defaults", f"--datadir={data}", *user]
         try:
-            subprocess.run(
-                [setup, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
-                check=True, capture_output=True, timeout=120,
-            )  # fmt: skip
+            install = [setup, *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
+            # two of them at the same moment have been seen to fail: once more, from nothing
+            if subprocess.run(install, check=False, capture_output=True, timeout=120).returncode:
+                shutil.rmtree(data, ignore_errors=True)
+                subprocess.run(install, check=True, capture_output=True, timeout=120)
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
