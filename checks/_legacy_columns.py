@@ -72,6 +72,8 @@ def columns(look: Look) -> Iterator[Finding]:
     if look.rows == 0:
         look.notes.append("there are no rows to look at")
         return
+    look.source()  # puts into words what is looked at
+    said = look.sample
     profile = [p for p in (_by_sql(look) if look.spells else counts_of_rows(look, Profile)) if p.rows > 0]
     if not profile:
         look.notes.append("there are no rows to look at")
@@ -79,6 +81,9 @@ def columns(look: Look) -> Iterator[Finding]:
     yield from _nulls(look, profile)
     yield from _texts(look, [p for p in profile if p.text])
     yield from _dates(look, profile)
+    if look.counts and not look.spells and look.sample != said:
+        look.notes.append(f"what stands in the columns was judged on {look.sample}")
+        look.sample = said  # what follows is counted by the database
 
 
 # --- asking the database -------------------------------------------------------------------------------------------

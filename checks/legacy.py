@@ -152,7 +152,8 @@ def _driver(look: Look, driver: str) -> Iterator[Finding]:
     names = [c.name for c in look.schema.columns]
     compared: set[str] = set()
     for column, pairs in second.driver_text(look.ref, names, TEXT_ROWS):
-        compared.add(column)
+        if not pairs or any(text is not None or value is None for value, text in pairs):
+            compared.add(column)
         declared = look.schema.column(column)
         for difference in differences(column, declared.native if declared else "", pairs):
             yield look.finding(

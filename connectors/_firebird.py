@@ -46,8 +46,13 @@ def load_client(library: str | None = None) -> None:
         decimal.getcontext().prec = precision  # the driver sets 34 digits for everything in this thread
 
 
-def attach(address: str, *, timeout: float, writes: bool, options: dict[str, Any]) -> AutocommitConnection:
-    """Connect to a database address like `inet://host:port/path`; `options` are those of the driver's `connect`."""
+def attach(
+    address: str, *, port: int | None, timeout: float, writes: bool, options: dict[str, Any]
+) -> AutocommitConnection:
+    """Connect to a database address like `inet://host:port/path`; `options` are those of the driver's `connect`.
+
+    `port` is the address's, None without a network: what stalls while connecting is cut there.
+    """
     import firebird.driver
 
     whole = max(1, round(timeout))
@@ -61,7 +66,7 @@ def attach(address: str, *, timeout: float, writes: bool, options: dict[str, Any
             database.utf8filename.value = True
     # the driver's own time to connect ends with the first answer; what stalls later is cut at its socket
     before = _sockets()
-    with fuse(lambda: _cut_since(before), timeout + 1):
+    with fuse(None if port is None else lambda: _cut_since(before, port), timeout + 1):
         raw = firebird.driver.connect(name, **options)
     return AutocommitConnection(raw, writes=writes, timeout=timeout)
 
@@ -78,10 +83,12 @@ def _sockets() -> frozenset[tuple[int, str]]:
     return frozenset(found)
 
 
-def _cut_since(before: frozenset[tuple[int, str]]) -> None:
+def _cut_since(before: frozenset[tuple[int, str]], port: int) -> None:
+    """Shut what was opened since to this server's port, and nothing that another system has opened meanwhile."""
     for number, _ in _sockets() - before:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
+            if twin.family in (socket.AF_INET, socket.AF_INET6) and twin.getpeername()[1] == port:
+                twin.shutdown(socket.SHUT_RDWR)
 
 
 class AutocommitConnection:

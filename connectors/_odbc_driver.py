@@ -123,8 +123,6 @@ def format_string(parts: Mapping[str, str]) -> str:
 
 HANDOVER = 0.005
 """Seconds a thread waits for another to take its call up: an interpreter's usual turn."""
-
-
 SQL_CHAR, SQL_WCHAR = 1, -8
 """sql.h, sqlucode.h"""
 

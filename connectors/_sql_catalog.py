@@ -81,20 +81,20 @@ class SqlCatalog(SqlConnection):
         return self._places[name]
 
     def _looked_up(self, name: str) -> tuple[str | None, str]:
-        places = [(self.options.schema_, name)]
-        if "." in name:
-            schema, _, table = name.rpartition(".")
-            places.append((schema, table))
+        schema, _, table = name.rpartition(".")
+        unseen = (schema, table) if schema else (self.options.schema_, name)
+        places = [(self.options.schema_, name)] + [unseen] * bool(schema)
         if self._folds:
             from sqlalchemy.sql import quoted_name
 
             # small letters mean the folded name first, as in SQL, then the name that was made between quotes
-            places = [(schema, n) for schema, table in places for n in (table, quoted_name(table, quote=True))]
-        if len(places) > 1:
-            for schema, table in places:
-                if self._inspect(lambda i, s=schema, t=table: i.has_table(t, schema=s), "look up"):
-                    return schema, table
-        return places[len(places) // 2 if "." in name else 0]
+            places = [(space, n) for space, word in places for n in (word, quoted_name(word, quote=True))]
+        if len(places) == 1:
+            return unseen
+        for space, word in places:
+            if self._inspect(lambda i, s=space, t=word: i.has_table(t, schema=s), "look up"):
+                return space, word
+        return unseen
 
     @property
     def _folds(self) -> bool:

@@ -38,7 +38,8 @@ class Firebird(Product):
         options = {"user": url.username, "password": url.password, "charset": CHARSET}
         options |= {name: url.query[name] for name in WORDS if name in url.query}
         options |= {name: str(url.query[name]).lower() in TRUE for name in SWITCHES if name in url.query}
-        connection = attach(_address(url, route), timeout=timeout, writes=writes, options=options)
+        address, port = _address(url, route)
+        connection = attach(address, port=port, timeout=timeout, writes=writes, options=options)
         try:
             with fuse(connection.abort, timeout + 1):
                 _introduced(dialect, connection.info.engine_version)
@@ -168,12 +169,13 @@ class Firebird(Product):
         return f"UPDATE OR INSERT INTO {table} ({names}) VALUES ({values}) MATCHING ({quoted(key)})"
 
 
-def _address(url: Any, route: Endpoint | None) -> str:
+def _address(url: Any, route: Endpoint | None) -> tuple[str, int | None]:
+    """The database as the client library takes it, and its port."""
     host = url.host if route is None else route.host
     port = (url.port or Firebird.default_port) if route is None else route.port
     if not host:
-        return str(url.database)  # the engine inside this process
-    return f"inet://{f'[{host}]' if ':' in host else host}:{port}/{url.database}"
+        return str(url.database), None  # the engine inside this process
+    return f"inet://{f'[{host}]' if ':' in host else host}:{port}/{url.database}", port
 
 
 def _introduced(dialect: Any, version: float) -> None:

@@ -72,3 +72,15 @@ def test_the_clean_twin_is_silent(server: FirebirdSandbox) -> None:
     with opened(server, "clean", CLEAN) as connector:
         found, _ = looked(connector, column("code", key=True))
     assert [(f.code, f.message) for f in found if f.code.removeprefix("legacy.") not in OF_THE_LOGIN] == []
+
+
+def test_what_was_not_compared_or_not_read_is_said(server: FirebirdSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.checks._legacy_rows.MOST_ROWS", 2)
+    more = "ALTER TABLE t ADD raw CHAR(4) CHARACTER SET OCTETS; COMMIT; UPDATE t SET raw = 'abcd';"
+    with opened(server, "unsaid", CLEAN + more) as connector:
+        _, measured = look(connector, column("code", key=True))
+    notes = measured.data["notes"]
+    assert "lock waits and long transactions were not looked at: no words for firebird" in notes
+    assert "what stands in the columns was judged on the first 2 rows, as the database finds them" in notes
+    assert any("no text for raw" in note for note in notes)
+    assert measured.data["sample"] == "all rows", "of what the database itself counted"

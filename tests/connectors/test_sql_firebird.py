@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 from stall_kit import stalling
 
+from weighbridge.connectors._firebird import _cut_since, _sockets
 from weighbridge.connectors.conformance import ConnectorConformance, Make
 from weighbridge.connectors.errors import (
     AccessError,
@@ -359,6 +360,21 @@ def test_a_server_that_stalls_while_a_connection_is_made(shop_url: str, firebird
 
 
 @pytest.mark.slow
+def test_what_stalls_is_cut_and_nothing_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        before = _sockets()
+        with (
+            socket.create_connection(one.getsockname()) as stalled,
+            socket.create_connection(other.getsockname()) as fine,
+        ):
+            _cut_since(before, one.getsockname()[1])
+            assert stalled.recv(1) == b""
+            there, _ = other.accept()
+            with there:
+                there.sendall(b"x")
+                assert fine.recv(1) == b"x", "another system's connection was cut"
+
+
 def test_a_line_that_stalls_in_the_middle(shop_url: str, firebird: FirebirdSandbox) -> None:
     with stalling(firebird.port) as relay:
         url = shop_url.replace(f":{firebird.port}/", f":{relay.port}/")
