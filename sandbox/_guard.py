@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-__all__ = ["tie", "untie"]
+__all__ = ["Server", "program", "tie", "untie"]
+
+
+class Server:
+    """A practice server that runs for the length of a `with` block."""
+
+    port = 0
+    _home: Path | None = None
+    _process: subprocess.Popen[Any] | None = None
+    _guard: subprocess.Popen[Any] | None = None
+
+    def start(self) -> Self:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+
+def program(*names: str) -> str | None:
+    """The first of these programs that is installed; servers lie where only root looks."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def tie(pid: int, folder: Path | None, *, by: str = "INT") -> subprocess.Popen[Any] | None:

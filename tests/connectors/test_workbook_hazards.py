@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import shutil
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import xlsxwriter
+from plan_kit import HEADER, ROWS, changed, data
 
 from weighbridge.connectors._workbook_codes import HAZARDS
 from weighbridge.connectors.workbook import Hazard, WorkbookReport, inspect_workbook, sheets_of
@@ -19,23 +19,10 @@ from weighbridge.sandbox.vba_writer import vba_project
 from weighbridge.sandbox.workbook_writer import ErrorCell, Formula, SheetPlan, WorkbookPlan, write_workbook
 
 WORKBOOKS = Path(__file__).parent / "workbooks"
-HEADER = ["id", "account", "amount", "day"]
-ROWS: list[list[Any]] = [[n, f"C-{n:06d}", n * 1.25, dt.date(2025, 1, n)] for n in range(1, 21)]
 
 
 def looked(folder: Path, *sheets: SheetPlan, name: str = "book.xlsx", **more: Any) -> WorkbookReport:
     return inspect_workbook(write_workbook(folder / name, WorkbookPlan(list(sheets), **more)))
-
-
-def data(**more: Any) -> SheetPlan:
-    return SheetPlan("Data", [HEADER, *ROWS], **more)
-
-
-def changed(*cells: tuple[int, int, Any]) -> SheetPlan:
-    rows = [list(row) for row in ROWS]
-    for row, column, value in cells:
-        rows[row][column] = value
-    return SheetPlan("Data", [HEADER, *rows])
 
 
 def the(report: WorkbookReport, code: str) -> Hazard:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_kit import FORMATS, PASSWORD, PIVOT, practice_macros, write_plan
+from plan_kit import FORMATS, HEADER, PASSWORD, PIVOT, ROWS, changed, data, practice_macros, write_plan
 
 from weighbridge.connectors._workbook_codes import HAZARDS
 from weighbridge.connectors.excel import ExcelConnector
@@ -19,19 +18,6 @@ from weighbridge.sandbox.workbook_writer import ErrorCell, Formula, SheetPlan, W
 WORKBOOKS = Path(__file__).parent / "workbooks"
 SLOW_BUT_ONE = [f if f == "xlsx" else pytest.param(f, marks=pytest.mark.slow) for f in FORMATS]
 """The values of binary formats are read by another process first: 200 cases of it are for the long run."""
-HEADER = ["id", "account", "amount", "day"]
-ROWS: list[list[Any]] = [[n, f"C-{n:06d}", n * 1.25, dt.date(2025, 1, n)] for n in range(1, 21)]
-
-
-def data(**more: Any) -> SheetPlan:
-    return SheetPlan("Data", [HEADER, *ROWS], **more)
-
-
-def changed(*cells: tuple[int, int, Any]) -> SheetPlan:
-    rows = [list(row) for row in ROWS]
-    for row, column, value in cells:
-        rows[row][column] = value
-    return SheetPlan("Data", [HEADER, *rows])
 
 
 def plan(*sheets: SheetPlan, **more: Any) -> WorkbookPlan:

@@ -19,7 +19,7 @@ from xlsb_kit import cell, record, row_head, wide
 from weighbridge.sandbox.vba_writer import compound_file, vba_project
 from weighbridge.sandbox.workbook_writer import ErrorCell, Formula, SheetPlan, WorkbookPlan, write_workbook
 
-__all__ = ["FORMATS", "PASSWORD", "PIVOT", "write_plan"]
+__all__ = ["FORMATS", "HEADER", "PASSWORD", "PIVOT", "ROWS", "changed", "data", "write_plan"]
 
 FORMATS = ("xlsx", "xlsm", "xlsb", "xls", "encrypted")
 PASSWORD = "correct horse"
@@ -35,6 +35,20 @@ TOKENS = {
 }
 """Formulas of the plans as .xlsb keeps them."""
 ERRORS = {"#N/A": 0x2A, "#REF!": 0x17, "#DIV/0!": 0x07}
+
+HEADER = ["id", "account", "amount", "day"]
+ROWS: list[list[Any]] = [[n, f"C-{n:06d}", n * 1.25, date(2025, 1, n)] for n in range(1, 21)]
+
+
+def data(**more: Any) -> SheetPlan:
+    return SheetPlan("Data", [HEADER, *ROWS], **more)
+
+
+def changed(*cells: tuple[int, int, Any]) -> SheetPlan:
+    rows = [list(row) for row in ROWS]
+    for row, column, value in cells:
+        rows[row][column] = value
+    return SheetPlan("Data", [HEADER, *rows])
 
 
 def write_plan(folder: Path, plan: WorkbookPlan, form: str, name: str = "book") -> Path:
