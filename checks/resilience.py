@@ -190,7 +190,7 @@ class ResilienceCheck:
         for cell in chosen(shape, context.settings.get("fault_matrix", "default")):
             context.progress(f"{point.id}: {cell.name}")
             verdict = self._cell(ref, measure, cell, trials)
-            if verdict.complaints and not verdict.trial.hung:
+            if verdict.complaints and not verdict.trial.stuck:
                 # Somebody else may have changed the rows, or this machine may have been too busy for its timeouts:
                 # only what shows again is a finding; rows that are lost although nothing changed need no second time.
                 fresh, _, _ = trials.slice(ref, columns, keys, landing.rows)

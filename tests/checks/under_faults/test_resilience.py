@@ -441,7 +441,7 @@ BUGS = [
     (follows_with_credentials, "credentials_followed", ["redirect to another host"]),
     (never_gives_up, "hangs", ["down"]),
 ]
-SLOW = {no_timeout, never_gives_up, no_timeout_in_the_body, times_out_between_bytes_only}
+SLOW = {no_timeout, never_gives_up, no_timeout_in_the_body, times_out_between_bytes_only, leaks_connections}
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,22 @@ def test_a_planted_bug_is_caught_by_name(bench, ask, kinds, bug, named, cells):
             connection.close()
     getattr(kind, "ended", threading.Event()).set()
     assert f"resilience.{named}" in found
+
+
+@pytest.mark.slow
+def test_a_machine_that_was_too_busy_once_is_no_hang(bench, ask, kinds):
+    held = threading.Event()
+    times = iter([False, False, True])  # two reads without faults are in time, the first one under them is not
+
+    class BusyOnce(kinds.ShopConnector):
+        def read(self, object, **options):
+            if next(times, False):
+                held.wait(12)  # a little longer than a hang takes to be called one
+            yield from super().read(object, **options)
+
+    found = codes(ask(CHECK, bench(BusyOnce, settings={"fault_matrix": ["latency"]})))
+    held.set()
+    assert "resilience.hangs" not in found
 
 
 def test_the_cells_that_catch_bugs_are_passed_by_the_honest_connector(bench, ask):
