@@ -364,7 +364,7 @@ def test_a_key_that_the_driver_changed_is_refused(maria: str, mariadb: MariaDbSa
         cursor.execute("USE odbc")
         cursor.execute("CREATE TABLE wrapped (id INT UNSIGNED PRIMARY KEY)")
         cursor.execute("INSERT INTO wrapped VALUES (1), (4294967295)")
-    monkeypatch.setattr("weighbridge.connectors.odbc.is_unsigned", lambda _type: False)
+    monkeypatch.setattr("weighbridge.connectors._odbc_reading.is_unsigned", lambda _type: False)
     with opened(maria) as connector, pytest.raises(ProtocolError, match="lose or double rows"):
         list(connector.read("wrapped"))
 
