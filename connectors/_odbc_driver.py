@@ -6,7 +6,7 @@ import platform
 import queue
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from weighbridge.connectors.errors import DriverError, UnreachableError
@@ -123,6 +123,7 @@ def format_string(parts: Mapping[str, str]) -> str:
 
 HANDOVER = 0.005
 """Seconds a thread waits for another to take its call up: an interpreter's usual turn."""
+QUOTE = "'"
 SQL_CHAR, SQL_WCHAR = 1, -8
 """sql.h, sqlucode.h"""
 
@@ -130,23 +131,40 @@ SQL_CHAR, SQL_WCHAR = 1, -8
 def miscounted(text: Any) -> bool:
     """Whether MariaDB's driver (3.1) takes a letter of this UTF-16 for two: those whose code ends in D8 to DB.
 
-    Ø, Ù, Ú, Û and the Hebrew yod are among them. What it hands over is cut by as many letters, and what it is given
-    is followed by as many of whatever stands behind it in memory: `LIMIT 5000` may then be any number.
+    Ø, Ù, Ú, Û and the Hebrew yod are among them. What it hands over is cut by as many letters. What it is given is
+    followed by as many of whatever stands behind it in memory: `LIMIT 5000` may then be any number, and what it
+    writes elsewhere can end the process.
     """
     if not isinstance(text, str) or text.isascii():
         return False
     return any(unit & 0xFC == 0xD8 for unit in text.encode("utf-16-le", "surrogatepass")[::2])
 
 
-def terminated(statement: str, parameters: Sequence[Any]) -> str:
-    """A statement that such a driver does not read beyond its end. Raises DriverError where it misreads a value."""
-    if any(map(miscounted, parameters)):
+def refuse_miscounted(*texts: Any) -> None:
+    """Raise DriverError for what such a driver must not be given."""
+    found = next((text for text in texts if miscounted(text)), None)
+    if found is not None:
         raise DriverError(
-            "MariaDB's ODBC driver changes values with the letters Ø, Ù, Ú, Û and their like beside names that are "
-            "not ASCII.",
-            remedy="Use the connector sql, or plain names in a view.",
+            "MariaDB's ODBC driver misreads the letters Ø, Ù, Ú, Û and their like in names, and in values beside "
+            "names that are not ASCII, and may end the process.",
+            remedy="Use the connector sql, or a view with plain names.",
         )
-    return statement + "\0" if miscounted(statement) else statement
+
+
+def spelled(statement: str) -> str:
+    """The statement with its texts in digits where such a driver would misread them. Raises DriverError for names."""
+    if not miscounted(statement):
+        return statement
+
+    def digits(found: re.Match[str]) -> str:
+        text = found[0]
+        if text[0] != "'" or "\\" in text or not miscounted(text):
+            return text
+        return f"_utf8mb4 x'{text[1:-1].replace(QUOTE * 2, QUOTE).encode().hex()}'"
+
+    statement = re.sub(r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\"", digits, statement)
+    refuse_miscounted(statement)
+    return statement
 
 
 class Job:
@@ -230,11 +248,12 @@ class Guarded:
     def send(self, cursor: Any, statement: str, parameters: Any = None) -> None:
         """Execute on a bare cursor; for the lane's thread."""
         if self.narrow:
+            statement = spelled(statement)
             if statement.isascii():
                 self.raw.setencoding(encoding="utf-8", ctype=SQL_CHAR)
-            else:  # such a statement it would read in another code page
+            else:  # as UTF-8 such a statement would be read in another code page
                 self.raw.setencoding(encoding="utf-16le", ctype=SQL_WCHAR)
-                statement = terminated(statement, parameters or ())
+                refuse_miscounted(*(parameters or ()))
         cursor.execute(statement, parameters) if parameters else cursor.execute(statement)
 
     def run(self, call: Callable[[], Any]) -> Any:
@@ -294,6 +313,9 @@ class GuardedCursor:
 
     def catalog(self, function: str, **arguments: Any) -> list[Any]:
         """Rows of an ODBC catalog function: tables, columns, primaryKeys, statistics."""
+
+        if self._owner.narrow:
+            refuse_miscounted(*arguments.values())
 
         def call() -> list[Any]:
             # dialect-neutral: fetched in the same job, for some drivers allow one catalog result a connection

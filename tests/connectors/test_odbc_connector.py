@@ -340,23 +340,29 @@ def test_letters_that_the_driver_takes_for_two(maria: str, mariadb: MariaDbSandb
     words = ["ÙÚ", "Ø", "כי", "Åse", "😀", "éÛ", *(f"Ù{i}" for i in range(200))]
     with mariadb.connect() as admin, admin.cursor() as cursor:
         cursor.execute("USE odbc")
-        cursor.execute(
-            "CREATE TABLE letters (code VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY, `né Ù` INT, long_ TEXT)"
-        )
+        cursor.execute("CREATE TABLE letters (code VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY, `né` INT, long_ TEXT)")
         cursor.executemany("INSERT INTO letters VALUES (%s, %s, %s)", [(w, i, w * i * 9) for i, w in enumerate(words)])
     with opened(maria) as connector:
         for rows in (None, 7):
             read = [r for page in connector.read("letters", page_rows=rows) for r in page.batch.to_pylist()]
             assert sorted(r["code"] for r in read) == sorted(words)
-            assert all(r["long_"] == r["code"] * r["né Ù"] * 9 for r in read)
+            assert all(r["long_"] == r["code"] * r["né"] * 9 for r in read)
         for number, word in enumerate(words[:60]):
-            (page,) = connector.read(ObjectRef("letters", f"code = '{word}' AND `né Ù` < 1000"))
-            assert page.batch["né Ù"].to_pylist() == [number]
+            (page,) = connector.read(ObjectRef("letters", f"code = '{word}' AND `né` < 1000"))
+            assert page.batch["né"].to_pylist() == [number]
             statement = "SELECT long_ FROM letters WHERE code = :code"
             assert connector.execute(statement, {"code": word}) == [(word * number * 9,)]
         (pairs,) = dict(connector.driver_text("letters", ["code"], 50)).values()
         assert [d.kind for d in differences("code", "varchar(20)", pairs)] == ["shortened"], "as others read it"
         assert next(iter(connector.read("letters", page_rows=1))).batch["code"].to_pylist() == [min(words)]
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("USE odbc")
+        cursor.execute("CREATE TABLE named (id INT PRIMARY KEY, `Østersø` INT)")
+    with opened(maria) as connector:
+        with pytest.raises(DriverError, match="misreads the letters"):
+            list(connector.read("named"))
+        with pytest.raises(DriverError, match="misreads the letters"):
+            connector.discover("Østersø")
 
 
 def test_a_key_that_the_driver_changed_is_refused(maria: str, mariadb: MariaDbSandbox, monkeypatch: Any) -> None:
