@@ -77,6 +77,7 @@ def test_a_system_that_carries_the_target_has_no_finding():
     assert verdict(forecasts, 500) == "READY"
 
 
+@pytest.mark.slow
 def test_without_burst_and_with_ten_users_it_refuses():
     with QueueServer(pool=20, latency_ms=100) as server:
         forecasts, _, data = weigh(server, max_users=10, max_burst=0, seconds=1.5)
@@ -85,6 +86,7 @@ def test_without_burst_and_with_ten_users_it_refuses():
     assert verdict(forecasts) == "UNKNOWN"
 
 
+@pytest.mark.slow
 def test_a_cap_with_429_is_found():
     # long calls: a burst that a busy machine sends over more than their time meets no cap, and tells nothing of one
     with QueueServer(concurrent=20, latency_ms=150) as server:
@@ -103,6 +105,7 @@ def test_a_bucket_is_found_by_what_it_lets_through():
     assert rate.high < 400
 
 
+@pytest.mark.slow
 def test_a_known_rate_limit_is_not_run_into():
     declared = [{"name": "requests", "cap": 300, "window": "2 s", "environment": "sandbox"}]
     with QueueServer(requests_per_window=300, window_s=2.0, latency_ms=10) as server:
@@ -142,6 +145,7 @@ def test_no_demand_is_unknown():
 # --- systems that misbehave ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_system_that_hangs_is_bounded_and_never_ready():
     started = time.monotonic()
     with QueueServer(latency_ms=5, hang_after=60) as server:
@@ -173,6 +177,7 @@ def test_random_errors_of_a_few_in_a_hundred_are_seen(share):
     assert codes & {"load.errors", "load.some_errors"}
 
 
+@pytest.mark.slow
 def test_resets_at_a_burst_are_a_ceiling():
     with QueueServer(latency_ms=60, reset_above=16) as server:
         forecasts, _, _ = weigh(server, scale={"latency_objective_ms": 1000}, seconds=1.5)
@@ -182,6 +187,7 @@ def test_resets_at_a_burst_are_a_ceiling():
     assert verdict(forecasts) != "READY"
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(monkeypatch):
     hours = iter(range(10_000))
     monkeypatch.setattr(time, "time", lambda: 1e9 + 3600 * next(hours))

@@ -196,6 +196,7 @@ def test_the_practice_systems_are_a_fixture(project, shop: Path) -> None:
     project("-k", "practice").assert_outcomes(passed=1, deselected=None)
 
 
+@pytest.mark.slow
 def test_random_order_html_and_timeout_get_along(shop: Path, project) -> None:
     result = project(
         "-m", "completeness or schema", "-p", "randomly", "--html", str(shop / "r.html"), "--timeout", "60"
